@@ -1,0 +1,19 @@
+/**
+ * @file qdebug.h
+ * All of libqdebug. (libqdebug-onnx has its own header: qdebug/onnx.h.)
+ */
+#ifndef QDEBUG_QDEBUG_H
+#define QDEBUG_QDEBUG_H
+
+#include <qdebug/base.h>
+#include <qdebug/tensor.h>
+#include <qdebug/quantizer.h>
+#include <qdebug/graph.h>
+#include <qdebug/model.h>
+#include <qdebug/simulation.h>
+#include <qdebug/fold.h>
+#include <qdebug/sensitivity.h>
+#include <qdebug/diagnose.h>
+#include <qdebug/report.h>
+
+#endif

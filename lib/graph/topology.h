@@ -1,0 +1,11 @@
+/* Order of a graph's nodes and who reads what. */
+#ifndef QDBG_GRAPH_TOPOLOGY_H
+#define QDBG_GRAPH_TOPOLOGY_H
+
+#include "graph.h"
+
+/* Check that every value read has a source, bring the nodes into topological order (stable: nodes
+ * keep the order of adding where they may) and fill in consumers. Part of qdbg_graph_finish. */
+qdbg_status qdbg__topology_sort(qdbg_graph *graph);
+
+#endif

@@ -1,0 +1,209 @@
+#include "score.h"
+
+#include <string.h>
+
+/* Outputs of all variants for one stretch may take this much, but a stretch has work for all
+ * threads. */
+#define OUTPUT_BYTES ((size_t)32 << 20)
+#define MAX_RUNS 256
+
+typedef struct pass {
+    qdbg_model *model;
+    qdbg__score_job *job;
+    char **states;    /* [n_variants * n_metrics] */
+    void **outputs;   /* [n_variants * n_outputs] into `buffer` */
+    qdbg_view *views; /* [2 * n_outputs] of a variant and of float32 */
+    char *buffer;
+    size_t buffer_size;
+} pass;
+
+static size_t run_bytes(const qdbg_model *m)
+{
+    size_t bytes = 0;
+    for (uint32_t i = 0; i < m->graph->n_outputs; i++)
+        bytes += (qdbg__model_output_bytes(m, i) + 63) / 64 * 64;
+    return bytes ? bytes : 64;
+}
+
+/* Output shapes are known only now that a batch has been seen; they may change with the next. */
+static qdbg_status lay_out(pass *p, uint64_t n_runs)
+{
+    qdbg_model *m = p->model;
+    size_t size = run_bytes(m) * n_runs * p->job->n_variants;
+    if (size > p->buffer_size) {
+        qdbg__free(m->ctx, p->buffer, p->buffer_size, 1);
+        p->buffer_size = 0;
+        p->buffer = qdbg__alloc(m->ctx, size, 1);
+        if (!p->buffer)
+            return m->ctx->error_status;
+        p->buffer_size = size;
+    }
+    char *next = p->buffer;
+    for (size_t i = 0; i < p->job->n_variants * m->graph->n_outputs; i++) {
+        size_t bytes = qdbg__model_output_bytes(m, (uint32_t)(i % m->graph->n_outputs));
+        p->outputs[i] = next;
+        next += (bytes * n_runs + 63) / 64 * 64;
+    }
+    return QDBG_OK;
+}
+
+static void set_views(pass *p, qdbg_view *views, uint32_t variant, uint64_t n_runs)
+{
+    size_t n = p->model->graph->n_outputs;
+    for (size_t o = 0; o < n; o++) {
+        views[o] = p->model->run_outputs[o];
+        if (views[o].rank > 0)
+            views[o].dims[0] *= (int64_t)n_runs;
+        views[o].data = p->outputs[variant * n + o];
+    }
+}
+
+static qdbg_status update_metrics(pass *p, const qdbg__stretch *s, uint64_t n_runs)
+{
+    size_t n_outputs = p->model->graph->n_outputs;
+    qdbg_view *reference = p->views + n_outputs;
+    set_views(p, reference, 0, n_runs);
+    for (uint32_t v = 0; v < p->job->n_variants; v++) {
+        set_views(p, p->views, v, n_runs);
+        qdbg_metric_input in = {.struct_size = sizeof in,
+                                .n_outputs = (uint32_t)n_outputs,
+                                .outputs = p->views,
+                                .float_outputs = p->job->has_float ? reference : NULL,
+                                .labels = s->labels,
+                                .first_sample = s->first_sample,
+                                .n_samples = s->n_samples};
+        for (uint32_t k = 0; k < p->job->n_metrics; k++) {
+            qdbg_status status = qdbg__metric_update(p->model->ctx, &p->job->metrics[k],
+                                                     p->states[v * p->job->n_metrics + k], &in);
+            if (status != QDBG_OK)
+                return status;
+        }
+    }
+    return QDBG_OK;
+}
+
+static qdbg_status score_part(pass *p, const qdbg__stretch *s)
+{
+    qdbg_status status = lay_out(p, s->n_runs);
+    if (status != QDBG_OK)
+        return status;
+    qdbg__model_job run = {.inputs = s->inputs,
+                           .n_runs = s->n_runs,
+                           .variants = p->job->variants,
+                           .n_variants = p->job->n_variants,
+                           .outputs = p->outputs};
+    status = p->model->backend->run(p->model, &run);
+    return status == QDBG_OK ? update_metrics(p, s, s->n_runs) : status;
+}
+
+/* Cut a stretch further where the outputs of all variants would take too much memory. */
+static qdbg_status score_stretch(void *user, const qdbg__stretch *s)
+{
+    pass *p = user;
+    qdbg_model *m = p->model;
+    uint64_t fits = OUTPUT_BYTES / (run_bytes(m) * p->job->n_variants);
+    uint64_t least = (uint64_t)m->ctx->n_threads * 2, step = fits > least ? fits : least;
+    if (step >= s->n_runs)
+        return score_part(p, s);
+    qdbg_view *slice = qdbg__alloc(m->ctx, m->graph->n_inputs, sizeof *slice);
+    qdbg_status status = slice ? QDBG_OK : m->ctx->error_status;
+    uint64_t per_run = s->n_samples / s->n_runs;
+    for (uint64_t at = 0; at < s->n_runs && status == QDBG_OK; at += step) {
+        uint64_t n = s->n_runs - at < step ? s->n_runs - at : step;
+        qdbg__model_slice(m, s->inputs, at, n, slice);
+        qdbg__stretch part = {slice, n, s->labels ? s->labels + at * per_run : NULL,
+                              s->first_sample + at * per_run, n * per_run};
+        status = score_part(p, &part);
+    }
+    qdbg__free(m->ctx, slice, m->graph->n_inputs, sizeof *slice);
+    return status;
+}
+
+static qdbg_status begin(pass *p)
+{
+    qdbg_ctx *ctx = p->model->ctx;
+    const qdbg__score_job *j = p->job;
+    size_t n = (size_t)j->n_variants * j->n_metrics;
+    p->states = qdbg__alloc(ctx, n, sizeof *p->states);
+    p->outputs =
+        p->states ? qdbg__alloc(ctx, j->n_variants * p->model->graph->n_outputs, sizeof *p->outputs)
+                  : NULL;
+    p->views =
+        p->outputs ? qdbg__alloc(ctx, 2 * p->model->graph->n_outputs, sizeof *p->views) : NULL;
+    if (!p->views)
+        return ctx->error_status;
+    for (size_t i = 0; i < n; i++) {
+        p->states[i] = qdbg__alloc(ctx, qdbg__metric_state_size(&j->metrics[i % j->n_metrics]), 1);
+        if (!p->states[i])
+            return ctx->error_status;
+    }
+    return QDBG_OK;
+}
+
+static void end(pass *p)
+{
+    qdbg_ctx *ctx = p->model->ctx;
+    const qdbg__score_job *j = p->job;
+    size_t n = (size_t)j->n_variants * j->n_metrics;
+    for (size_t i = 0; p->states && i < n; i++)
+        qdbg__free(ctx, p->states[i], qdbg__metric_state_size(&j->metrics[i % j->n_metrics]), 1);
+    qdbg__free(ctx, p->buffer, p->buffer_size, 1);
+    qdbg__free(ctx, p->views, 2 * p->model->graph->n_outputs, sizeof *p->views);
+    qdbg__free(ctx, p->outputs, j->n_variants * p->model->graph->n_outputs, sizeof *p->outputs);
+    qdbg__free(ctx, p->states, n, sizeof *p->states);
+}
+
+static qdbg_status take_results(pass *p)
+{
+    const qdbg__score_job *j = p->job;
+    for (size_t i = 0; i < (size_t)j->n_variants * j->n_metrics; i++) {
+        qdbg_status status = qdbg__metric_result(p->model->ctx, &j->metrics[i % j->n_metrics],
+                                                 p->states[i], &j->scores[i]);
+        if (status != QDBG_OK)
+            return status;
+    }
+    return QDBG_OK;
+}
+
+qdbg_status qdbg__model_score(qdbg_model *m, qdbg__score_job *job)
+{
+    pass p = {.model = m, .job = job};
+    uint64_t n_samples = 0;
+    qdbg_status status = begin(&p);
+    if (status == QDBG_OK)
+        status = qdbg__dataset_walk(m, job->dataset, job->stage, MAX_RUNS, score_stretch, &p,
+                                    &n_samples);
+    if (status == QDBG_OK)
+        status = take_results(&p);
+    if (status == QDBG_OK)
+        job->n_samples = n_samples;
+    end(&p);
+    return status;
+}
+
+qdbg_status qdbg_model_evaluate(qdbg_model *m, const qdbg_dataset *dataset,
+                                const qdbg_metric *metric, double *score)
+{
+    if (!m)
+        return QDBG_E_INVALID;
+    qdbg__clear_error(m->ctx);
+    if (!score)
+        return qdbg__fail(m->ctx, QDBG_E_INVALID, "score is NULL");
+    qdbg_status status = qdbg__metric_check(m->ctx, metric);
+    if (status != QDBG_OK)
+        return status;
+    qdbg__variant plain = {NULL, NULL};
+    double result;
+    qdbg__score_job job = {.dataset = dataset,
+                           .stage = "float32",
+                           .metrics = metric,
+                           .n_metrics = 1,
+                           .variants = &plain,
+                           .n_variants = 1,
+                           .has_float = true,
+                           .scores = &result};
+    status = qdbg__model_score(m, &job);
+    if (status == QDBG_OK)
+        *score = result;
+    return status;
+}

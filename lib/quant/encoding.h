@@ -1,0 +1,15 @@
+/* From ranges and specs to grids. Layer 3. */
+#ifndef QDBG_QUANT_ENCODING_H
+#define QDBG_QUANT_ENCODING_H
+
+#include <qdebug/quantizer.h>
+
+#include "../base/ctx.h"
+
+/* Check a spec's own fields (not the axis); `what` names the quantizer in the message. */
+qdbg_status qdbg__spec_check(qdbg_ctx *ctx, const qdbg_quant_spec *spec, const char *what);
+
+/* qdbg_encoding_from_range for arguments known to be good. */
+qdbg_encoding qdbg__encoding_of_range(const qdbg_quant_spec *spec, float min, float max);
+
+#endif

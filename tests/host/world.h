@@ -1,0 +1,47 @@
+/* A network on real samples, run by the library's executor and by the test engine. */
+#ifndef TESTS_HOST_WORLD_H
+#define TESTS_HOST_WORLD_H
+
+#include <qdebug/qdebug.h>
+
+#include "engine.h"
+#include "samples.h"
+
+typedef struct network {
+    const char *name;
+    size_t n_samples;
+    uint64_t batch_size;
+    /* The model's file, or NULL with *why. */
+    const char *(*path)(const char **why);
+    bool (*load)(size_t n, samples *out, const char **why);
+} network;
+
+extern const network network_demo; /* world_demo_path must be set */
+extern const network network_kws;
+extern const char *world_demo_path; /* doc/examples/fashion_mnist.onnx */
+
+typedef struct world {
+    qdbg_ctx *ctx;
+    qdbg_graph *graph; /* of both models */
+    engine *engine;
+    qdbg_model *built_in, *host;
+    samples samples;
+    qdbg_arrays *arrays;
+    qdbg_dataset data;
+    qdbg_progress_fn progress; /* may be set by a test; NULL: none */
+    void *progress_user;
+} world;
+
+/* Open the first `n` samples (0: network->n_samples). NULL, after a message, when the model or the
+ * samples are not there; other failures fail the test. */
+world *world_open(const network *network, size_t n);
+void world_close(world *w);
+
+/* Fail the test with the context's message unless `status` is QDBG_OK. */
+#define ASSERT_OK(w, status) world_assert_ok(w, status, __FILE__, __LINE__)
+void world_assert_ok(const world *w, qdbg_status status, const char *file, int line);
+
+/* Outputs of a model for all samples; freed with free(). */
+float *world_run(world *w, qdbg_model *model, size_t *count);
+
+#endif
