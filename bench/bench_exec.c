@@ -92,8 +92,8 @@ static void choose_sweep(bench *b)
 /* Seconds per run of a job with variants from..from+n-1. */
 static double time_job(bench *b, uint32_t from, uint32_t n)
 {
-    qdbg__exec_job job = {.inputs = &b->input, .n_runs = RUNS, .variants = b->variants + from,
-                          .n_variants = n};
+    qdbg__exec_job job = {
+        .inputs = &b->input, .n_runs = RUNS, .variants = b->variants + from, .n_variants = n};
     double start = now();
     if (qdbg__exec_run(b->exec, &job) != QDBG_OK) {
         fprintf(stderr, "%s\n", qdbg_ctx_error_message(b->ctx));

@@ -102,8 +102,8 @@ uint32_t make_node(qdbg_graph *g, const char *op, const char *name, const uint32
                    uint32_t n_inputs, uint32_t *node)
 {
     uint32_t out = QDBG_NONE;
-    assert_int_equal(
-        qdbg_graph_add_value(g, name, QDBG_DTYPE_NONE, QDBG_RANK_UNKNOWN, NULL, &out), QDBG_OK);
+    assert_int_equal(qdbg_graph_add_value(g, name, QDBG_DTYPE_NONE, QDBG_RANK_UNKNOWN, NULL, &out),
+                     QDBG_OK);
     assert_int_equal(qdbg_graph_add_node(g, op, name, inputs, n_inputs, &out, 1, node), QDBG_OK);
     return out;
 }
@@ -129,8 +129,8 @@ float *make_run(const qdbg_graph *g, const int64_t *dims, const float *x, qdbg_v
     assert_non_null(y);
     qdbg__variant base = {0};
     void *outputs[] = {y};
-    qdbg__exec_job job = {.inputs = &in, .n_runs = 1, .variants = &base, .n_variants = 1,
-                          .outputs = outputs};
+    qdbg__exec_job job = {
+        .inputs = &in, .n_runs = 1, .variants = &base, .n_variants = 1, .outputs = outputs};
     assert_int_equal(qdbg__exec_run(exec, &job), QDBG_OK);
     qdbg__exec_destroy(exec);
     return y;

@@ -21,7 +21,8 @@
 #define MAX_VARIANTS 9
 #define MAX_RUNS 7
 
-/* ---- random graphs: all values [1, CHANNELS, SIDE, SIDE], so that anything goes with anything ---- */
+/* ---- random graphs: all values [1, CHANNELS, SIDE, SIDE], so that anything goes with anything
+ * ---- */
 
 typedef struct net {
     qdbg_ctx *ctx;
@@ -159,7 +160,8 @@ static void make_acts(choice *c)
 {
     for (int i = 0; i < N_ACTS; i++) {
         for (int ch = 0; ch < CHANNELS; ch++) {
-            float scale = i == 5 ? 4.0f : 0.02f * (float)(i / 2 + 1) + (i == 4 ? 0.01f * (float)ch : 0);
+            float scale =
+                i == 5 ? 4.0f : 0.02f * (float)(i / 2 + 1) + (i == 4 ? 0.01f * (float)ch : 0);
             c->grids[i][ch] = (qdbg__grid){scale, 3, -20, 20, QDBG__ROUND_EVEN};
         }
         c->acts[i] = (qdbg__fakequant){c->grids[i], i == 4 ? CHANNELS : 1, 1};
@@ -170,7 +172,8 @@ static bool quantizable(const net *n, uint32_t v)
 {
     qdbg_value_info info = QDBG_VALUE_INFO_INIT;
     assert_int_equal(qdbg_graph_value(n->g, v, &info), QDBG_OK);
-    return info.dtype == QDBG_F32 && info.rank == 4 && info.dims[1] == CHANNELS && !info.is_parameter;
+    return info.dtype == QDBG_F32 && info.rank == 4 && info.dims[1] == CHANNELS &&
+           !info.is_parameter;
 }
 
 static void random_variant(const net *n, choice *c, uint32_t k, uint64_t *seed)
@@ -181,7 +184,8 @@ static void random_variant(const net *n, choice *c, uint32_t k, uint64_t *seed)
     for (uint32_t v = 0; v < n_values; v++) {
         c->act_table[k][v] = c->act_table[0][v];
         c->param_table[k][v] = NULL;
-        bool hit = sparse ? make_int(seed, 0, (int64_t)n_values) < 2 : make_int(seed, 0, 9) < change;
+        bool hit =
+            sparse ? make_int(seed, 0, (int64_t)n_values) < 2 : make_int(seed, 0, 9) < change;
         if (hit && quantizable(n, v)) {
             int64_t act = make_int(seed, -1, N_ACTS - 1);
             c->act_table[k][v] = act < 0 ? NULL : &c->acts[act];
@@ -293,8 +297,12 @@ static void run_some(const net *n, qdbg__exec *exec, record *r, const qdbg__vari
         for (uint32_t o = 0; o < r->n_outputs; o++)
             outputs[k * r->n_outputs + o] = r->outputs[k][o] + first * COUNT;
     }
-    qdbg__exec_job job = {.inputs = inputs, .n_runs = count, .variants = variants,
-                          .n_variants = n_variants, .outputs = outputs, .observe = note,
+    qdbg__exec_job job = {.inputs = inputs,
+                          .n_runs = count,
+                          .variants = variants,
+                          .n_variants = n_variants,
+                          .outputs = outputs,
+                          .observe = note,
                           .observe_user = r};
     r->first_run = first;
     if (qdbg__exec_run(exec, &job) != QDBG_OK)
@@ -341,7 +349,8 @@ static void check_net(qdbg_ctx *const *ctxs, uint64_t seed, size_t *skipped)
         record *r = new_record(&n);
         uint64_t step = t == 1 ? 2 : runs; /* in pairs, or all at once */
         for (uint64_t at = 0; at < runs; at += step)
-            run_some(&n, exec, r, c.variants, c.n_variants, x, at, runs - at < step ? runs - at : step);
+            run_some(&n, exec, r, c.variants, c.n_variants, x, at,
+                     runs - at < step ? runs - at : step);
         for (uint32_t k = 0; k < c.n_variants && t == 0; k++) {
             record *whole = new_record(&n);
             run_some(&n, exec, whole, &c.variants[k], 1, x, 0, runs);

@@ -257,30 +257,43 @@ static make_buf attribute_model(make_buf attribute)
     return make_end(&m);
 }
 
+/* How a file tells an attribute's kind; old ones do not. */
+enum { KIND_SAID, KIND_LEFT_OUT, KIND_ZERO };
+
+/* test::Op 'op' with one attribute of each kind. */
+static make_buf node_with_attributes(int form, const float floats[2])
+{
+    static const char *const names[6] = {"f", "i", "s", "t", "fs", "is"};
+    static const int32_t kinds[6] = {1, 2, 3, 4, 6, 7};
+    make_buf node = make_node("Op", "op", "x", "y");
+    make_buf tensor = make_tensor_raw("", QDBG_F32, "2", floats, 2 * sizeof *floats);
+    make_buf a[6];
+    for (int i = 0; i < 6; i++) {
+        a[i] = make_attribute(names[i], form == KIND_SAID ? kinds[i] : 0);
+        if (form == KIND_ZERO)
+            make_int(&a[i], 20, 0);
+    }
+    make_float(&a[0], 2, 1.5f);
+    make_int(&a[1], 3, -7);
+    make_text(&a[2], 4, "SAME_UPPER");
+    make_part(&a[3], 5, &tensor);
+    make_bytes(&a[4], 7, floats, 2 * sizeof *floats);
+    make_int(&a[5], 8, 3);
+    make_int(&a[5], 8, -4);
+    for (int i = 0; i < 6; i++)
+        make_part(&node, 5, &a[i]);
+    make_text(&node, 7, "test");
+    return node;
+}
+
 static void attributes_of_every_kind_are_kept(void **state)
 {
     float floats[2] = {0.5f, 4};
-    for (int with_kind = 0; with_kind < 2; with_kind++) { /* old files do not say the kind */
+    for (int form = KIND_SAID; form <= KIND_ZERO; form++) {
         make_model m;
-        make_buf node = make_node("Op", "op", "x", "y");
-        make_buf a[6] = {
-            make_attribute("f", with_kind ? 1 : 0),  make_attribute("i", with_kind ? 2 : 0),
-            make_attribute("s", with_kind ? 3 : 0),  make_attribute("t", with_kind ? 4 : 0),
-            make_attribute("fs", with_kind ? 6 : 0), make_attribute("is", with_kind ? 7 : 0)};
-        make_float(&a[0], 2, 1.5f);
-        make_int(&a[1], 3, -7);
-        make_text(&a[2], 4, "SAME_UPPER");
-        make_buf tensor = make_tensor_raw("", QDBG_F32, "2", floats, sizeof floats);
-        make_part(&a[3], 5, &tensor);
-        make_bytes(&a[4], 7, floats, sizeof floats);
-        make_int(&a[5], 8, 3);
-        make_int(&a[5], 8, -4);
-        for (int i = 0; i < 6; i++)
-            make_part(&node, 5, &a[i]);
-        make_text(&node, 7, "test");
         make_begin(&m, 13);
         make_add_input(&m, make_value("x", QDBG_F32, "1"));
-        make_add_node(&m, node);
+        make_add_node(&m, node_with_attributes(form, floats));
         make_add_output(&m, make_value("y", QDBG_F32, "1"));
         qdbg_graph *graph = must_load(ctx_of(state), make_end(&m));
         const qdbg__node *op = node_named(graph, "op");

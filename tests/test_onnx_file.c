@@ -32,6 +32,7 @@ static void what_is_not_a_model_is_told_with_its_place(void **state)
     must_fail(ctx, bytes_of(lfs, sizeof lfs - 1), QDBG_E_FORMAT, "Git LFS pointer");
     must_fail(ctx, bytes_of("\x08\x07\x3a\x64\x0a\x02", 6), QDBG_E_FORMAT,
               "byte 2 of 6, in the model: a field is longer than what is left");
+    must_fail(ctx, bytes_of("\x08\x07\x3a\x01", 4), QDBG_E_FORMAT, "longer than what is left");
     must_fail(ctx, bytes_of("\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", 13),
               QDBG_E_FORMAT, "byte 0 of 13, in the model: a number is cut off or too long");
     must_fail(ctx, bytes_of("\x08\x07\x3b", 3), QDBG_E_FORMAT, "wire type");

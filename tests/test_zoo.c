@@ -1,5 +1,5 @@
-/* Real models on real data: the logits of ONNX Runtime, and its number of correct samples. Reads the
- * folder named by the environment variable QDBG_ZOO; skipped without it. */
+/* Real models on real data: the logits of ONNX Runtime, and its number of correct samples. Reads
+ * the folder named by the environment variable QDBG_ZOO; skipped without it. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -38,8 +38,8 @@ static results run_model(const char *folder, const zoo_model *model, const zoo_d
     assert_non_null(r.y);
     qdbg__variant base = {0};
     void *outputs[] = {r.y};
-    qdbg__exec_job job = {.inputs = &all, .n_runs = data->n, .variants = &base, .n_variants = 1,
-                          .outputs = outputs};
+    qdbg__exec_job job = {
+        .inputs = &all, .n_runs = data->n, .variants = &base, .n_variants = 1, .outputs = outputs};
     if (qdbg__exec_run(exec, &job) != QDBG_OK)
         fail_msg("%s: %s", path, qdbg_ctx_error_message(ctx));
     qdbg__exec_destroy(exec);

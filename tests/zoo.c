@@ -4,14 +4,42 @@
 #include <stdlib.h>
 
 const zoo_model zoo_models[ZOO_MODELS] = {
-    {"mobilenet_v1_0.25_128", "imagenet1000_128_nhwc_u8", "imagenet1000_labels_i64",
-     {1, 3, 128, 128, -1}, 480, true, 127.5, {1, 1, 1}, {1, 1, 1}},
-    {"resnet20_cifar10", "cifar10_test1000_nhwc_u8", "cifar10_test1000_labels_u8",
-     {1, 3, 32, 32, -1}, 915, true, 255, {.485, .456, .406}, {.229, .224, .225}},
-    {"kws_ds_cnn", "kws01_1000_mfcc_i8", "kws01_1000_labels_u8",
-     {1, 1, 49, 10, -1}, 915, false, 1, {83}, {1 / 0.5847029}},
-    {"kwt1_speech_commands_12", "speech300_i16", "speech300_labels_u8",
-     {1, 16000, -1}, 294, false, 32768, {0}, {1}},
+    {"mobilenet_v1_0.25_128",
+     "imagenet1000_128_nhwc_u8",
+     "imagenet1000_labels_i64",
+     {1, 3, 128, 128, -1},
+     480,
+     true,
+     127.5,
+     {1, 1, 1},
+     {1, 1, 1}},
+    {"resnet20_cifar10",
+     "cifar10_test1000_nhwc_u8",
+     "cifar10_test1000_labels_u8",
+     {1, 3, 32, 32, -1},
+     915,
+     true,
+     255,
+     {.485, .456, .406},
+     {.229, .224, .225}},
+    {"kws_ds_cnn",
+     "kws01_1000_mfcc_i8",
+     "kws01_1000_labels_u8",
+     {1, 1, 49, 10, -1},
+     915,
+     false,
+     1,
+     {83},
+     {1 / 0.5847029}},
+    {"kwt1_speech_commands_12",
+     "speech300_i16",
+     "speech300_labels_u8",
+     {1, 16000, -1},
+     294,
+     false,
+     32768,
+     {0},
+     {1}},
 };
 
 char *zoo_path(const char *folder, const char *name, const char *suffix, char *text, size_t size)
@@ -50,8 +78,8 @@ bool zoo_load_data(const char *folder, const zoo_model *model, size_t max_sample
     d.n = raw.count / d.sample < max_samples ? raw.count / d.sample : max_samples;
     d.x = malloc(d.n * d.sample * sizeof *d.x + 1);
     *why = raw.count % d.sample != 0 || d.labels.count * d.sample != raw.count ? "unexpected shape"
-           : !d.x                                                            ? "out of memory"
-                                                                             : NULL;
+           : !d.x                                                              ? "out of memory"
+                                                                               : NULL;
     if (!*why)
         prepare(model, &raw, &d);
     npy_free(&raw);

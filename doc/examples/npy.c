@@ -243,10 +243,11 @@ static bool check_size(npy_array *a, uint64_t file_size, npy_error *error)
     }
     const uint64_t want = a->count * npy_element_size(a->type);
     if (have < want)
-        return fail(error, "is truncated: %llu bytes of %llu", (unsigned long long)have,
+        return fail(error, "is truncated: %llu bytes, not %llu", (unsigned long long)have,
                     (unsigned long long)want);
     if (have > want)
-        return fail(error, "is %llu bytes too long", (unsigned long long)(have - want));
+        return fail(error, "is too long: %llu bytes, not %llu", (unsigned long long)have,
+                    (unsigned long long)want);
     return true;
 }
 

@@ -108,50 +108,23 @@ static int32_t write_to_stream(void *user, const void *data, size_t size)
     return fwrite(data, 1, size, user) == size ? 0 : errno ? errno : EIO;
 }
 
-static bool print_report(qdbg_ctx *ctx, const qdbg_diagnosis *diagnosis, int32_t format,
-                         const qdbg_report_options *report, FILE *stream, const char *name)
-{
-    errno = 0;
-    const qdbg_status status =
-        qdbg_report_write(ctx, diagnosis, format, report, write_to_stream, stream);
-    if (status == QDBG_OK && fflush(stream) == 0)
-        return true;
-    if (status == QDBG_OK || status == QDBG_E_CALLBACK)
-        console_error("%s: cannot write: %s", name, strerror(errno));
-    else
-        console_failure(name, qdbg_ctx_error_message(ctx));
-    return false;
-}
-
-static bool save_report(qdbg_ctx *ctx, const qdbg_diagnosis *diagnosis, const output *out,
-                        const qdbg_report_options *report)
-{
-    struct stat st;
-    if (stat(out->path, &st) != 0 || S_ISREG(st.st_mode)) {
-        if (qdbg_report_save(ctx, diagnosis, out->format, report, out->path) == QDBG_OK)
-            return true;
-        console_failure(out->path, qdbg_ctx_error_message(ctx));
-        return false;
-    }
-    /* Saving would replace the device. */
-    FILE *stream = fopen(out->path, "wb");
-    if (!stream) {
-        console_error("%s: cannot write: %s", out->path, strerror(errno));
-        return false;
-    }
-    const bool ok = print_report(ctx, diagnosis, out->format, report, stream, out->path);
-    fclose(stream);
-    return ok;
-}
-
 bool outputs_save(const options *o, qdbg_ctx *ctx, const qdbg_diagnosis *diagnosis,
                   const qdbg_report_options *report)
 {
     output out[N_FILES];
     list_outputs(o, out);
     for (int i = 0; i < N_FILES; i++) {
-        if (out[i].path && !save_report(ctx, diagnosis, &out[i], report))
+        if (!out[i].path)
+            continue;
+        /* A link shall go on pointing to the report, not be replaced by it. */
+        char *real = realpath(out[i].path, NULL);
+        const qdbg_status status =
+            qdbg_report_save(ctx, diagnosis, out[i].format, report, real ? real : out[i].path);
+        free(real);
+        if (status != QDBG_OK) {
+            console_failure(out[i].path, qdbg_ctx_error_message(ctx));
             return false;
+        }
     }
     return true;
 }
@@ -159,9 +132,15 @@ bool outputs_save(const options *o, qdbg_ctx *ctx, const qdbg_diagnosis *diagnos
 bool outputs_print(qdbg_ctx *ctx, const qdbg_diagnosis *diagnosis,
                    const qdbg_report_options *report, double seconds, double peak_mib)
 {
-    if (!print_report(ctx, diagnosis, QDBG_REPORT_TEXT, report, stdout, "standard output"))
+    errno = 0;
+    const qdbg_status status =
+        qdbg_report_write(ctx, diagnosis, QDBG_REPORT_TEXT, report, write_to_stream, stdout);
+    if (status != QDBG_OK && status != QDBG_E_CALLBACK) {
+        console_failure("standard output", qdbg_ctx_error_message(ctx));
         return false;
-    if (printf("\ntime %.1f s, peak memory %.0f MiB\n", seconds, peak_mib) < 0 ||
+    }
+    if (status != QDBG_OK ||
+        printf("\ntime %.1f s, peak memory %.0f MiB\n", seconds, peak_mib) < 0 ||
         fflush(stdout) != 0) {
         console_error("standard output: cannot write: %s", strerror(errno));
         return false;

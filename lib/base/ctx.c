@@ -263,6 +263,13 @@ bool qdbg__cancel_wanted(qdbg_ctx *ctx)
     return atomic_load_explicit(&ctx->cancelled, memory_order_relaxed) != 0;
 }
 
+qdbg_status qdbg__answer_cancel(qdbg_ctx *ctx, const char *stage)
+{
+    if (atomic_exchange(&ctx->cancelled, 0) == 0)
+        return QDBG_OK;
+    return qdbg__fail(ctx, QDBG_E_CANCELLED, "cancelled during %s", stage);
+}
+
 qdbg_status qdbg__progress(qdbg_ctx *ctx, const char *stage, uint64_t done, uint64_t total)
 {
     if (ctx->progress) {
@@ -270,9 +277,7 @@ qdbg_status qdbg__progress(qdbg_ctx *ctx, const char *stage, uint64_t done, uint
         if (ctx->progress(ctx->progress_user, &p) != 0)
             qdbg_cancel(ctx);
     }
-    if (atomic_exchange(&ctx->cancelled, 0) == 0)
-        return QDBG_OK;
-    return qdbg__fail(ctx, QDBG_E_CANCELLED, "cancelled during %s", stage);
+    return qdbg__answer_cancel(ctx, stage);
 }
 
 uint32_t qdbg_ctx_threads(const qdbg_ctx *ctx)

@@ -84,6 +84,9 @@ void qdbg__strfree(qdbg_ctx *ctx, char *text);
 /* Report progress on the calling thread and answer a cancel: QDBG_OK or QDBG_E_CANCELLED. */
 qdbg_status qdbg__progress(qdbg_ctx *ctx, const char *stage, uint64_t done, uint64_t total);
 
+/* The second half of qdbg__progress: take the waiting request and record it, if there is one. */
+qdbg_status qdbg__answer_cancel(qdbg_ctx *ctx, const char *stage);
+
 /* True when a cancel waits to be answered; for worker jobs, which then return early. */
 bool qdbg__cancel_wanted(qdbg_ctx *ctx);
 

@@ -91,28 +91,41 @@ static void mark_wanted(const qdbg__chart *c, uint8_t *wanted)
             wanted[c->sim->quantizers[i].place.value] = 1;
 }
 
-/* Compare the model as it came (`before`) with the folded one, and that with bypassed quantizers.
- */
-static qdbg_status compare_passes(qdbg__chart *c, const qdbg__probe *before, const uint8_t *wanted)
+/* Run the model as it came (`before`) again with every quantizer bypassed. This comes before folding,
+ * which would have sent the parameters through a careless host already. */
+static qdbg_status compare_bypassed(qdbg__chart *c, const uint8_t *wanted,
+                                    const qdbg__probe *before)
 {
-    qdbg__variant plain = {NULL, NULL};
-    qdbg__probe folded = {0}, passed = {0};
+    qdbg__probe passed = {0};
     bypass b = {0};
-    qdbg_status status = probe(c, &plain, wanted, &folded);
-    if (status == QDBG_OK)
-        status = bypass_make(c, &b);
+    qdbg_status status = bypass_make(c, &b);
     if (status == QDBG_OK) {
         qdbg__variant bypassed = {b.acts, b.params};
         status = probe(c, &bypassed, wanted, &passed);
     }
     if (status == QDBG_OK) {
-        c->fold_difference = qdbg__probe_difference(c->model, before, &folded);
-        c->bypass_same = qdbg__probe_same(c->model, &folded, &passed);
-        c->first_different =
-            c->bypass_same ? QDBG_NONE : qdbg__probe_first_difference(c->model, &folded, &passed);
+        c->first_different = qdbg__probe_first_difference(c->model, before, &passed);
+        c->bypass_same =
+            c->first_different == QDBG_NONE && qdbg__probe_same(c->model, before, &passed);
     }
     bypass_free(c, &b);
     qdbg__probe_free(c->model, &passed);
+    return status;
+}
+
+static qdbg_status fold(qdbg__chart *c, const uint8_t *wanted, const qdbg__probe *before,
+                        qdbg__journal *journal)
+{
+    qdbg__variant plain = {NULL, NULL};
+    qdbg__probe folded = {0};
+    if (c->options.flags & QDBG_DIAGNOSE_NO_FOLD)
+        return QDBG_OK;
+    qdbg_status status = qdbg__fold_batch_norms(c->model, &c->n_folded, journal);
+    if (status == QDBG_OK)
+        status = probe(c, &plain, wanted, &folded);
+    if (status == QDBG_OK)
+        c->fold_difference = qdbg__probe_difference(c->model, before, &folded);
+    c->diagnosis->summary.n_folded = c->n_folded;
     qdbg__probe_free(c->model, &folded);
     return status;
 }
@@ -125,19 +138,17 @@ static qdbg_status check_float32(qdbg__chart *c, qdbg__journal *journal)
     uint8_t *wanted = qdbg__alloc(c->ctx, n_values, 1);
     qdbg_status status = wanted ? QDBG_OK : c->ctx->error_status;
     if (status == QDBG_OK)
-        status = probe(c, &plain, wanted, &before);
-    if (status == QDBG_OK && !(c->options.flags & QDBG_DIAGNOSE_NO_FOLD))
-        status = qdbg__fold_batch_norms(c->model, &c->n_folded, journal);
-    if (status == QDBG_OK)
         status = qdbg_sim_create(c->model, &c->options.sim, &c->sim);
     if (status == QDBG_OK) {
         mark_wanted(c, wanted);
-        status = compare_passes(c, &before, wanted);
+        status = probe(c, &plain, wanted, &before);
     }
-    if (status == QDBG_OK) {
-        c->diagnosis->summary.n_folded = c->n_folded;
+    if (status == QDBG_OK)
+        status = compare_bypassed(c, wanted, &before);
+    if (status == QDBG_OK)
+        status = fold(c, wanted, &before, journal);
+    if (status == QDBG_OK)
         status = qdbg__tell_float32(c);
-    }
     qdbg__probe_free(c->model, &before);
     qdbg__free(c->ctx, wanted, n_values, 1);
     return status;

@@ -96,14 +96,14 @@ static void say_bypass(qdbg__chart *c, words *w)
                        "bit for bit.");
         return;
     }
-    qdbg__text_add(&w->verdict, "With every quantizer bypassed the outputs differ from the float "
-                                "model's");
+    qdbg__text_add(&w->verdict,
+                   "With every quantizer bypassed the model differs from the float model, first ");
     if (c->first_different == QDBG_NONE) {
-        qdbg__text_add(&w->verdict, ", behind the last quantizer.");
+        qdbg__text_add(&w->verdict, "behind the last quantizer.");
     } else {
         const qdbg_graph *g = c->model->graph;
         const qdbg__value *v = &g->values[c->first_different];
-        qdbg__text_addf(&w->verdict, ", first at value '%s'", v->name);
+        qdbg__text_addf(&w->verdict, "at value '%s'", v->name);
         if (v->producer != QDBG_NONE)
             qdbg__text_addf(&w->verdict, " (%s '%s')", g->nodes[v->producer].op_type,
                             g->nodes[v->producer].name);

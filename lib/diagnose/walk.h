@@ -21,7 +21,7 @@ typedef struct qdbg__chart {
     double float_score;
     uint32_t n_folded;
     double fold_difference;   /* of outputs, relative; 0 when nothing was folded */
-    bool bypass_same;         /* bypassed quantizers leave every output bit as it was */
+    bool bypass_same;         /* bypassed quantizers leave every bit as it was */
     uint32_t first_different; /* value where they do not, or QDBG_NONE */
     qdbg__outcome quantized, weights, activations;
 } qdbg__chart;

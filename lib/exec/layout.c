@@ -100,7 +100,8 @@ static bool takes_over(const layout *l, const qdbg__node *node, uint32_t s)
         return false;
     uint32_t in = node->in[0], out = node->out[0];
     const qdbg__fact *facts = l->exec->facts.values;
-    return dies(l, in, s) && l->flags[out] && l->exec->lives[in].bytes == l->exec->lives[out].bytes &&
+    return dies(l, in, s) && l->flags[out] &&
+           l->exec->lives[in].bytes == l->exec->lives[out].bytes &&
            facts[in].view.dtype == facts[out].view.dtype &&
            !listed(node->in + 1, node->n_in - 1, in);
 }

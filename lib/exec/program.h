@@ -67,7 +67,7 @@ struct qdbg__exec {
     qdbg__facts facts;
     qdbg__step *steps; /* [n_steps] */
     size_t n_steps;
-    size_t n_links; /* inputs and outputs of all steps */
+    size_t n_links;    /* inputs and outputs of all steps */
     qdbg__life *lives; /* [n_values] */
     size_t scratch;    /* bytes, the most that any step asks */
     size_t bytes_least, bytes_most;
@@ -75,7 +75,7 @@ struct qdbg__exec {
     qdbg__reach reach;
     size_t *base_at, *overlay_at; /* [n_values]: offsets in the buffer */
     size_t base_bytes, overlay_bytes;
-    qdbg__hole *holes; /* [n_values + 1] room for layout.c to work in */
+    qdbg__hole *holes;     /* [n_values + 1] room for layout.c to work in */
     qdbg__worker *workers; /* [n_workers] */
     size_t n_workers, workers_capacity;
     uint32_t *seats; /* [threads]: the worker that a thread of the pool is in this job */

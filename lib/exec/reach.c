@@ -31,8 +31,8 @@ void qdbg__reach_free(qdbg__exec *exec)
 static qdbg_status add_step(qdbg__exec *exec, uint32_t entry)
 {
     qdbg__reach *r = &exec->reach;
-    qdbg_status status = qdbg__reserve(exec->ctx, &r->steps, &r->steps_capacity, r->n_steps + 1,
-                                       sizeof *r->steps);
+    qdbg_status status =
+        qdbg__reserve(exec->ctx, &r->steps, &r->steps_capacity, r->n_steps + 1, sizeof *r->steps);
     if (status == QDBG_OK)
         r->steps[r->n_steps++] = entry;
     return status;
@@ -176,8 +176,8 @@ qdbg_status qdbg__reach_find(qdbg__exec *exec, const qdbg__exec_job *job)
 {
     qdbg__reach *r = &exec->reach;
     size_t n = (size_t)job->n_variants + 1;
-    qdbg_status status = qdbg__reserve(exec->ctx, &r->step_start, &r->step_start_capacity, n,
-                                       sizeof *r->step_start);
+    qdbg_status status =
+        qdbg__reserve(exec->ctx, &r->step_start, &r->step_start_capacity, n, sizeof *r->step_start);
     if (status == QDBG_OK)
         status = qdbg__reserve(exec->ctx, &r->source_start, &r->source_start_capacity, n,
                                sizeof *r->source_start);

@@ -58,7 +58,9 @@ static qdbg_status init_worker(qdbg__exec *exec, qdbg__worker *w)
         uint32_t n = exec->steps[s].node;
         const qdbg__node *node = &g->nodes[n];
         const qdbg_view **outs = link_values(w, node->in, node->n_in, links);
-        w->runs[s] = (qdbg__run){.node = node, .in = links, .out = outs,
+        w->runs[s] = (qdbg__run){.node = node,
+                                 .in = links,
+                                 .out = outs,
                                  .params = exec->facts.nodes[n].params,
                                  .kernels = qdbg__kernels_of(exec->ctx)};
         links = link_values(w, node->out, node->n_out, outs);
@@ -140,8 +142,8 @@ static qdbg_status show(const pass *p, uint32_t v)
 {
     if (!p->job->observe)
         return QDBG_OK;
-    qdbg_status status = p->job->observe(p->job->observe_user, p->thread, p->variant, p->run, v,
-                                         &p->w->views[v]);
+    qdbg_status status =
+        p->job->observe(p->job->observe_user, p->thread, p->variant, p->run, v, &p->w->views[v]);
     return status == QDBG_OK ? QDBG_OK : fail(p, QDBG__MISHAP_OBSERVER, status, v);
 }
 
@@ -236,7 +238,8 @@ static qdbg_status requantize(const pass *p, const qdbg__node *node)
     qdbg_status status = QDBG_OK;
     for (uint32_t i = 0; i < node->n_out && status == QDBG_OK; i++) {
         uint32_t v = node->out[i];
-        const qdbg__fakequant *act = v == QDBG_NONE ? NULL : qdbg__variant_act(p->job, p->variant, v);
+        const qdbg__fakequant *act =
+            v == QDBG_NONE ? NULL : qdbg__variant_act(p->job, p->variant, v);
         if (!act || act == qdbg__variant_act(p->job, 0, v))
             continue;
         quantize(p, act, v, p->w->base[v], place_of(p, v));

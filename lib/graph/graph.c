@@ -1,52 +1,10 @@
-/* Building a graph, checking it, reading it. */
+/* Building a graph and checking it. */
 #include "graph.h"
 
 #include <string.h>
 
 #include "op.h"
 #include "topology.h"
-
-/* ---- attributes, for operators ---- */
-
-const qdbg__attr *qdbg__node_attr(const qdbg__node *node, const char *name)
-{
-    for (size_t i = 0; i < node->n_attrs; i++)
-        if (strcmp(node->attrs[i].name, name) == 0)
-            return &node->attrs[i];
-    return NULL;
-}
-
-int64_t qdbg__attr_int(const qdbg__node *node, const char *name, int64_t fallback)
-{
-    const qdbg__attr *a = qdbg__node_attr(node, name);
-    return a && a->kind == QDBG__ATTR_INT ? a->i : fallback;
-}
-
-float qdbg__attr_float(const qdbg__node *node, const char *name, float fallback)
-{
-    const qdbg__attr *a = qdbg__node_attr(node, name);
-    return a && a->kind == QDBG__ATTR_FLOAT ? a->f : fallback;
-}
-
-const char *qdbg__attr_string(const qdbg__node *node, const char *name, const char *fallback)
-{
-    const qdbg__attr *a = qdbg__node_attr(node, name);
-    return a && a->kind == QDBG__ATTR_STRING ? a->s : fallback;
-}
-
-uint32_t qdbg__attr_ints(const qdbg__node *node, const char *name, const int64_t **values)
-{
-    const qdbg__attr *a = qdbg__node_attr(node, name);
-    if (!a || a->kind != QDBG__ATTR_INTS)
-        return 0;
-    *values = a->ints;
-    return a->n;
-}
-
-bool qdbg__node_is(const qdbg__node *node, const char *op_type)
-{
-    return strcmp(node->op_type, op_type) == 0;
-}
 
 /* ---- create and destroy ---- */
 
@@ -530,9 +488,46 @@ qdbg_status qdbg_graph_add_output(qdbg_graph *g, uint32_t value)
 
 /* ---- finish ---- */
 
+/* Does what was declared agree with what was inferred? Where the batch is symbolic, inference took
+ * one sample, which says nothing of a first dimension. */
+static qdbg_status check_agrees(qdbg_graph *g, const qdbg__value *v, const qdbg_view *found,
+                                bool symbolic)
+{
+    char declared[128], inferred[128];
+    if (v->dtype != QDBG_DTYPE_NONE && v->dtype != found->dtype)
+        return qdbg__fail_at(g->ctx, QDBG_E_TYPE, NULL, v->name,
+                             "value '%s' is declared as %s, but is %s", v->name,
+                             qdbg_dtype_name(v->dtype), qdbg_dtype_name(found->dtype));
+    if (v->rank == QDBG_RANK_UNKNOWN)
+        return QDBG_OK;
+    bool agrees = v->rank == found->rank;
+    for (uint32_t i = symbolic ? 1 : 0; i < v->rank && agrees; i++)
+        agrees = v->dims[i] == QDBG_DIM_UNKNOWN || v->dims[i] == found->dims[i];
+    if (agrees)
+        return QDBG_OK;
+    qdbg__shape_text(v->rank, v->dims, declared, sizeof declared);
+    qdbg__shape_text(found->rank, found->dims, inferred, sizeof inferred);
+    return qdbg__fail_at(g->ctx, QDBG_E_SHAPE, NULL, v->name,
+                         "value '%s' is declared as %s, but is %s", v->name, declared, inferred);
+}
+
+static qdbg_status adopt_fact(qdbg_graph *g, qdbg__value *v, const qdbg__fact *f, bool symbolic)
+{
+    if (v->is_input || v->is_param || !f->known)
+        return QDBG_OK;
+    qdbg_status status = check_agrees(g, v, &f->view, symbolic);
+    if (status != QDBG_OK)
+        return status;
+    v->dtype = f->view.dtype;
+    v->rank = f->view.rank;
+    memcpy(v->dims, f->view.dims, sizeof v->dims);
+    return QDBG_OK;
+}
+
 /* For inference at finish: one sample where the batch is symbolic. */
 static qdbg_status adopt_shapes(qdbg_graph *g)
 {
+    bool symbolic = false;
     qdbg_view *in = qdbg__alloc(g->ctx, g->n_inputs, sizeof *in);
     if (!in)
         return g->ctx->error_status;
@@ -544,25 +539,20 @@ static qdbg_status adopt_shapes(qdbg_graph *g)
         in[i].dtype = v->dtype;
         in[i].rank = v->rank;
         memcpy(in[i].dims, v->dims, sizeof v->dims);
-        if (v->rank > 0 && in[i].dims[0] == QDBG_DIM_UNKNOWN)
+        if (v->rank > 0 && in[i].dims[0] == QDBG_DIM_UNKNOWN) {
             in[i].dims[0] = 1;
+            symbolic = true;
+        }
     }
     qdbg__facts facts;
     qdbg_status status = qdbg__facts_infer(g, in, false, &facts);
     qdbg__free(g->ctx, in, g->n_inputs, sizeof *in);
     if (status != QDBG_OK)
         return status;
-    for (size_t i = 0; i < g->n_values; i++) {
-        qdbg__value *v = &g->values[i];
-        const qdbg__fact *f = &facts.values[i];
-        if (v->is_input || v->is_param || !f->known)
-            continue;
-        v->dtype = f->view.dtype;
-        v->rank = f->view.rank;
-        memcpy(v->dims, f->view.dims, sizeof v->dims);
-    }
+    for (size_t i = 0; i < g->n_values && status == QDBG_OK; i++)
+        status = adopt_fact(g, &g->values[i], &facts.values[i], symbolic);
     qdbg__facts_free(&facts);
-    return QDBG_OK;
+    return status;
 }
 
 qdbg_status qdbg_graph_finish(qdbg_graph *g)

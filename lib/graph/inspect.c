@@ -1,7 +1,9 @@
-/* Reading a graph from outside. */
+/* Reading a graph. */
 #include <string.h>
 
 #include "graph.h"
+
+/* ---- from outside ---- */
 
 void qdbg_value_info_init(qdbg_value_info *info)
 {
@@ -164,4 +166,46 @@ qdbg_status qdbg_graph_get_tensor(const qdbg_graph *g, uint32_t node, const char
     if (status == QDBG_OK)
         *value = a->tensor;
     return status;
+}
+
+/* ---- attributes, for operators ---- */
+
+const qdbg__attr *qdbg__node_attr(const qdbg__node *node, const char *name)
+{
+    for (size_t i = 0; i < node->n_attrs; i++)
+        if (strcmp(node->attrs[i].name, name) == 0)
+            return &node->attrs[i];
+    return NULL;
+}
+
+int64_t qdbg__attr_int(const qdbg__node *node, const char *name, int64_t fallback)
+{
+    const qdbg__attr *a = qdbg__node_attr(node, name);
+    return a && a->kind == QDBG__ATTR_INT ? a->i : fallback;
+}
+
+float qdbg__attr_float(const qdbg__node *node, const char *name, float fallback)
+{
+    const qdbg__attr *a = qdbg__node_attr(node, name);
+    return a && a->kind == QDBG__ATTR_FLOAT ? a->f : fallback;
+}
+
+const char *qdbg__attr_string(const qdbg__node *node, const char *name, const char *fallback)
+{
+    const qdbg__attr *a = qdbg__node_attr(node, name);
+    return a && a->kind == QDBG__ATTR_STRING ? a->s : fallback;
+}
+
+uint32_t qdbg__attr_ints(const qdbg__node *node, const char *name, const int64_t **values)
+{
+    const qdbg__attr *a = qdbg__node_attr(node, name);
+    if (!a || a->kind != QDBG__ATTR_INTS)
+        return 0;
+    *values = a->ints;
+    return a->n;
+}
+
+bool qdbg__node_is(const qdbg__node *node, const char *op_type)
+{
+    return strcmp(node->op_type, op_type) == 0;
 }

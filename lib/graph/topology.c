@@ -127,7 +127,8 @@ static void apply_order(qdbg_graph *g, qdbg__node *sorted, const uint32_t *order
             if (sorted[i].out[k] != QDBG_NONE)
                 g->values[sorted[i].out[k]].producer = (uint32_t)i;
     }
-    memcpy(g->nodes, sorted, g->n_nodes * sizeof *sorted);
+    if (g->n_nodes > 0)
+        memcpy(g->nodes, sorted, g->n_nodes * sizeof *sorted);
 }
 
 qdbg_status qdbg__topology_sort(qdbg_graph *g)

@@ -42,7 +42,7 @@ static qdbg_status builtin_run(qdbg_model *m, const qdbg__model_job *job)
     };
     qdbg_status status = qdbg__exec_run(m->exec, &e);
     if (status == QDBG_E_CANCELLED)
-        return qdbg__progress(m->ctx, "run", 0, 0); /* answers the request */
+        qdbg_cancel_clear(m->ctx); /* answered, even if it was withdrawn meanwhile */
     return status;
 }
 

@@ -1,15 +1,21 @@
 /* Models that the caller's engine runs, and the tap through which the library sees them. */
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "model.h"
+
+/* What is known of a value in a pass. */
+enum { TAPPED = 1, READ = 2 }; /* READ: a tapped value was computed from it */
 
 struct qdbg_tap {
     qdbg_model *model;
     const qdbg__model_job *job;
     const qdbg__variant *variant;
     uint32_t variant_index;
-    uint8_t *tapped;    /* [n_values] */
+    uint8_t *marks;     /* [n_values] */
+    uint32_t *pending;  /* [n_values] for mark_read */
+    pthread_t thread;   /* that `run` was called on */
     qdbg_status status; /* the first failure */
 };
 
@@ -76,19 +82,25 @@ static bool in_inputs(const qdbg_tap *t, const qdbg_view *tensor)
     return false;
 }
 
+/* All that can be said where the graph does not tell the shape. */
+static qdbg_status check_batch(qdbg_tap *t, uint32_t value, const qdbg_view *tensor)
+{
+    if (tensor->rank == 0 && t->job->n_runs > 1)
+        return broken_rule(t, value, 3, "a scalar in a batch of several runs");
+    if (tensor->rank > 0 && tensor->dims[0] % (int64_t)t->job->n_runs != 0)
+        return broken_rule(t, value, 3,
+                           "the first dimension is not a multiple of the runs in the batch");
+    return QDBG_OK;
+}
+
 static qdbg_status check_shape(qdbg_tap *t, uint32_t value, const qdbg_view *tensor)
 {
     char text[384], have[128], want[128];
     qdbg_view expect = t->model->run_values[value];
     if (tensor->dtype != QDBG_F32)
         return broken_rule(t, value, 3, "the tensor is not float32");
-    if (tensor->rank > 0 && tensor->dims[0] % (int64_t)t->job->n_runs != 0)
-        return broken_rule(t, value, 3,
-                           "the first dimension is not a multiple of the runs in the batch");
     if (expect.dtype == QDBG_DTYPE_NONE)
-        return tensor->rank > 0 || t->job->n_runs == 1
-                   ? QDBG_OK
-                   : broken_rule(t, value, 3, "a scalar in a batch of several runs");
+        return check_batch(t, value, tensor);
     if (expect.rank > 0)
         expect.dims[0] *= (int64_t)t->job->n_runs;
     if (qdbg__shape_equal(expect.rank, expect.dims, tensor->rank, tensor->dims))
@@ -101,11 +113,32 @@ static qdbg_status check_shape(qdbg_tap *t, uint32_t value, const qdbg_view *ten
 
 static qdbg_status check_rules(qdbg_tap *t, uint32_t value, const qdbg_view *tensor)
 {
-    if (t->tapped[value])
+    if (t->marks[value] & TAPPED)
         return broken_rule(t, value, 1, "the value was tapped twice in one pass");
+    if (t->marks[value] & READ)
+        return broken_rule(t, value, 1, "the value was tapped after one that is computed from it");
     if (in_inputs(t, tensor))
         return broken_rule(t, value, 6, "the tensor is the library's input itself, not a copy");
     return check_shape(t, value, tensor);
+}
+
+/* All that `value` was computed from has been read: it is too late to tap it. */
+static void mark_read(qdbg_tap *t, uint32_t value)
+{
+    const qdbg_graph *g = t->model->graph;
+    size_t n = 0;
+    t->pending[n++] = value;
+    while (n > 0) {
+        uint32_t producer = g->values[t->pending[--n]].producer;
+        const qdbg__node *node = producer == QDBG_NONE ? NULL : &g->nodes[producer];
+        for (uint32_t i = 0; node && i < node->n_in; i++) {
+            uint32_t v = node->in[i];
+            if (v == QDBG_NONE || t->marks[v] & READ)
+                continue;
+            t->marks[v] |= READ;
+            t->pending[n++] = v;
+        }
+    }
 }
 
 /* Show each run's part of the tensor. */
@@ -149,6 +182,12 @@ qdbg_status qdbg_tap_value(qdbg_tap *tap, uint32_t value, const qdbg_view *tenso
     if (tap->status != QDBG_OK)
         return tap->status;
     qdbg_ctx *ctx = tap->model->ctx;
+    if (!pthread_equal(pthread_self(), tap->thread)) {
+        tap->status = qdbg__fail(ctx, QDBG_E_HOST,
+                                 "host rule 4 is broken: tapped on another "
+                                 "thread than the one that called run");
+        return tap->status;
+    }
     if (value >= tap->model->graph->n_values) {
         tap->status =
             qdbg__fail(ctx, QDBG_E_HOST, "host rule 1 is broken: value %u does not exist", value);
@@ -160,7 +199,8 @@ qdbg_status qdbg_tap_value(qdbg_tap *tap, uint32_t value, const qdbg_view *tenso
     tap->status = check_rules(tap, value, tensor);
     if (tap->status == QDBG_OK)
         tap->status = serve(tap, value, tensor);
-    tap->tapped[value] = 1;
+    tap->marks[value] |= TAPPED;
+    mark_read(tap, value);
     return tap->status;
 }
 
@@ -169,17 +209,23 @@ qdbg_status qdbg_tap_value(qdbg_tap *tap, uint32_t value, const qdbg_view *tenso
 static qdbg_status check_all_tapped(qdbg_tap *t)
 {
     for (uint32_t v = 0; v < t->model->graph->n_values; v++)
-        if (!t->tapped[v] && wants(t, v))
+        if (!(t->marks[v] & TAPPED) && wants(t, v))
             return broken_rule(t, v, 1, "the value was never tapped");
     return QDBG_OK;
 }
 
 /* One forward pass of the host. */
 static qdbg_status run_pass(qdbg_model *m, const qdbg__model_job *job, uint32_t variant,
-                            uint8_t *tapped)
+                            uint8_t *marks, uint32_t *pending)
 {
-    memset(tapped, 0, m->graph->n_values);
-    qdbg_tap tap = {m, job, &job->variants[variant], variant, tapped, QDBG_OK};
+    memset(marks, 0, m->graph->n_values);
+    qdbg_tap tap = {.model = m,
+                    .job = job,
+                    .variant = &job->variants[variant],
+                    .variant_index = variant,
+                    .marks = marks,
+                    .pending = pending,
+                    .thread = pthread_self()};
     int32_t code = m->host.run(m->host.user, &tap, job->inputs, (uint32_t)m->graph->n_inputs);
     if (tap.status != QDBG_OK)
         return tap.status;
@@ -263,8 +309,9 @@ static qdbg_status host_run(qdbg_model *m, const qdbg__model_job *job)
     size_t n = m->graph->n_values;
     originals o = {NULL};
     const float **held = NULL;
-    uint8_t *tapped = qdbg__alloc(ctx, n, 1);
-    qdbg_status status = tapped ? fetch_originals(m, job, &o) : ctx->error_status;
+    uint8_t *marks = qdbg__alloc(ctx, n, 1);
+    uint32_t *pending = marks ? qdbg__alloc(ctx, n, sizeof *pending) : NULL;
+    qdbg_status status = pending ? fetch_originals(m, job, &o) : ctx->error_status;
     if (status != QDBG_OK)
         goto out;
     held = qdbg__alloc(ctx, n, sizeof *held);
@@ -276,9 +323,9 @@ static qdbg_status host_run(qdbg_model *m, const qdbg__model_job *job)
     for (uint32_t k = 0; k < job->n_variants && status == QDBG_OK; k++) {
         status = load_params(m, job->variants[k].params, &o, held);
         if (status == QDBG_OK)
-            status = run_pass(m, job, k, tapped);
-        if (status == QDBG_OK && qdbg__cancel_wanted(ctx))
-            status = qdbg__progress(ctx, "run", k + 1, job->n_variants);
+            status = run_pass(m, job, k, marks, pending);
+        if (status == QDBG_OK)
+            status = qdbg__answer_cancel(ctx, "run");
     }
     if (status == QDBG_OK)
         status = load_params(m, NULL, &o, held);
@@ -287,7 +334,8 @@ static qdbg_status host_run(qdbg_model *m, const qdbg__model_job *job)
 out:
     qdbg__free(ctx, held, n, sizeof *held);
     free_originals(m, &o);
-    qdbg__free(ctx, tapped, n, 1);
+    qdbg__free(ctx, pending, n, sizeof *pending);
+    qdbg__free(ctx, marks, n, 1);
     return status;
 }
 

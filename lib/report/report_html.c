@@ -3,31 +3,47 @@
 
 #include "report_html.h"
 
+#define LINK_TAIL 20 /* code points of a long name that are never cut off */
+
 /* ---- texts and numbers ---- */
+
+static void put_char(qdbg__text *t, uint32_t c)
+{
+    switch (c) {
+    case '&':
+        qdbg__text_add(t, "&amp;");
+        break;
+    case '<':
+        qdbg__text_add(t, "&lt;");
+        break;
+    case '>':
+        qdbg__text_add(t, "&gt;");
+        break;
+    case '"':
+        qdbg__text_add(t, "&quot;");
+        break;
+    case '\'':
+        qdbg__text_add(t, "&#39;");
+        break;
+    default:
+        qdbg__text_code_point(t, c);
+    }
+}
 
 void qdbg__html_text(qdbg__text *t, const char *s)
 {
     uint32_t c;
+    while ((c = qdbg__report_visible(&s)) != 0)
+        put_char(t, c);
+}
+
+void qdbg__html_name(qdbg__text *t, const char *s)
+{
+    uint32_t c;
     while ((c = qdbg__report_visible(&s)) != 0) {
-        switch (c) {
-        case '&':
-            qdbg__text_add(t, "&amp;");
-            break;
-        case '<':
-            qdbg__text_add(t, "&lt;");
-            break;
-        case '>':
-            qdbg__text_add(t, "&gt;");
-            break;
-        case '"':
-            qdbg__text_add(t, "&quot;");
-            break;
-        case '\'':
-            qdbg__text_add(t, "&#39;");
-            break;
-        default:
-            qdbg__text_code_point(t, c);
-        }
+        put_char(t, c);
+        if (*s && (c == '/' || c == '.' || c == '_' || c == ':'))
+            qdbg__text_add(t, "<wbr>");
     }
 }
 
@@ -101,13 +117,37 @@ void qdbg__html_chip(qdbg__text *t, const qdbg_finding *f)
         qdbg__text_add(t, "<abbr class=\"chip a\" title=\"activation\">A</abbr>");
 }
 
+/* Where the last `n` code points of `s` begin. */
+static const char *tail_of(const char *s, size_t n)
+{
+    const char *tail = s;
+    size_t length = 0;
+    while (qdbg__utf8_next(&s) != 0)
+        if (++length > n)
+            qdbg__utf8_next(&tail);
+    return tail;
+}
+
 void qdbg__html_link(qdbg__text *t, const qdbg_finding *f, uint32_t rank)
 {
+    const char *tail = tail_of(f->name, LINK_TAIL), *p = f->name;
     qdbg__text_addf(t, "<a class=\"name\" href=\"#q%u\" title=\"", rank + 1);
     qdbg__html_text(t, f->name);
     qdbg__text_add(t, "\"><code>");
-    qdbg__html_text(t, f->name);
+    while (p < tail)
+        put_char(t, qdbg__report_visible(&p));
+    qdbg__text_add(t, tail > f->name ? "</code><code>" : "");
+    qdbg__html_text(t, tail);
     qdbg__text_add(t, "</code></a>");
+}
+
+bool qdbg__html_were_run(qdbg__report *r)
+{
+    qdbg_finding f;
+    for (uint32_t i = 0; qdbg__report_finding(r, i, &f); i++)
+        if (!isnan(f.score_alone) || !isnan(f.output_sqnr_db))
+            return true;
+    return false;
 }
 
 /* ---- scales ---- */
@@ -210,7 +250,7 @@ static void put_title(qdbg__report *r)
 {
     qdbg__text *t = &r->text;
     qdbg__text_add(t, "<header>\n<p class=\"eyebrow\">Quantization diagnosis</p>\n<h1>");
-    qdbg__html_text(t, r->model ? r->model : "Unnamed model");
+    qdbg__html_name(t, r->model ? r->model : "Unnamed model");
     qdbg__text_add(t, "</h1>\n");
     put_setup(r);
     qdbg__text_add(t, "</header>\n");

@@ -13,6 +13,9 @@ extern const char *const qdbg__html_script[];
 /* Escaped for content and for attributes in double quotes. */
 void qdbg__html_text(qdbg__text *t, const char *s);
 
+/* The same for content only: a long name may break behind / . _ and : */
+void qdbg__html_name(qdbg__text *t, const char *s);
+
 void qdbg__html_score(qdbg__text *t, double v);
 void qdbg__html_fixed(qdbg__text *t, double v, int decimals);
 void qdbg__html_digits(qdbg__text *t, double v, int digits);
@@ -34,6 +37,9 @@ void qdbg__html_chip(qdbg__text *t, const qdbg_finding *f);
 
 /* The name of finding `rank` as a link to its row in the table. */
 void qdbg__html_link(qdbg__text *t, const qdbg_finding *f, uint32_t rank);
+
+/* Whether quantizers were put to work one by one. */
+bool qdbg__html_were_run(qdbg__report *r);
 
 /* Sections of the page, in order. */
 void qdbg__html_verdict(qdbg__report *r);

@@ -4,6 +4,7 @@
 #include "report_html.h"
 
 #define N_BARS 10
+#define N_RANKED 5 /* points that carry a number */
 
 /* ---- ranked bars ---- */
 
@@ -209,20 +210,42 @@ static void put_depth_grid(qdbg__text *t, const qdbg__html_axis *axis)
     qdbg__text_add(t, "\n");
 }
 
-static void put_point(qdbg__text *t, const qdbg_finding *f, const qdbg__html_axis *axis,
-                      uint32_t last)
+static void put_point(qdbg__text *t, const qdbg_finding *f, double x, double y)
 {
     bool weight = f->kind == QDBG_WEIGHT;
-    double x = last > 0 ? 1 + 98.0 * f->order / last : 50;
     qdbg__text_add(t, weight ? "<rect width=\"9\" height=\"9\" x=\"" : "<circle r=\"4\" cx=\"");
     qdbg__text_fixed(t, x, 2);
     qdbg__text_add(t, weight ? "%\" y=\"" : "%\" cy=\"");
-    qdbg__text_fixed(t, height_of(axis, f->output_sqnr_db), 2);
+    qdbg__text_fixed(t, y, 2);
     qdbg__text_addf(t, "%%\"%s><title>", f->culprit ? " class=\"culprit\"" : "");
     qdbg__html_text(t, f->name);
     qdbg__text_add(t, ": ");
     qdbg__html_fixed(t, f->output_sqnr_db, 1);
     qdbg__text_addf(t, " dB</title></%s>\n", weight ? "rect" : "circle");
+}
+
+/* The worst points carry their rank. */
+static void put_rank(qdbg__text *t, uint32_t rank, double x, double y)
+{
+    qdbg__text_add(t, "<text dx=\"9\" dy=\"4\" x=\"");
+    qdbg__text_fixed(t, x, 2);
+    qdbg__text_add(t, "%\" y=\"");
+    qdbg__text_fixed(t, y, 2);
+    qdbg__text_addf(t, "%%\">%u</text>\n", rank + 1);
+}
+
+static void put_points(qdbg__report *r, const extent *e, const qdbg__html_axis *axis)
+{
+    qdbg_finding f;
+    for (uint32_t i = 0; qdbg__report_finding(r, i, &f); i++) {
+        if (isnan(f.output_sqnr_db))
+            continue;
+        double x = e->last > 0 ? 1 + 97.0 * f.order / e->last : 50;
+        double y = height_of(axis, f.output_sqnr_db);
+        put_point(&r->text, &f, x, y);
+        if (i < N_RANKED)
+            put_rank(&r->text, i, x, y);
+    }
 }
 
 static void put_depth_picture(qdbg__report *r, const extent *e, const qdbg__html_axis *axis)
@@ -239,9 +262,7 @@ static void put_depth_picture(qdbg__report *r, const extent *e, const qdbg__html
     }
     qdbg__text_add(t, " dB.\">\n");
     put_depth_grid(t, axis);
-    for (uint32_t i = 0; qdbg__report_finding(r, i, &f); i++)
-        if (!isnan(f.output_sqnr_db))
-            put_point(t, &f, axis, e->last);
+    put_points(r, e, axis);
     qdbg__text_add(t, "</svg>\n");
 }
 
@@ -261,7 +282,8 @@ void qdbg__html_depth(qdbg__report *r)
                    "right. Low points do the harm; point at one to see its name.</p>\n"
                    "<ul class=\"key\"><li><span class=\"dotkey\"></span>weight</li>"
                    "<li><span class=\"dotkey a\"></span>activation</li>"
-                   "<li><span class=\"dotkey ring\"></span>dark frame: culprit</li>");
+                   "<li><span class=\"dotkey ring\"></span>dark frame: culprit</li>"
+                   "<li><span><b>1</b>, <b>2</b>\u2026</span>rank in the table</li>");
     if (e.unchanged)
         qdbg__text_add(t, "<li>\u221e: the output did not change</li>");
     qdbg__text_add(t, "</ul>\n<div class=\"panel\"><div class=\"depth\">\n");

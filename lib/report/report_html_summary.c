@@ -102,9 +102,13 @@ static void put_culprit_card(qdbg__report *r)
     for (uint32_t i = 0; qdbg__report_finding(r, i, &f); i++)
         culprits += f.culprit != 0;
     begin_card(t, "Culprits", culprits ? "bad" : "");
-    qdbg__text_addf(t, "%u</dd><dd class=\"note\">of ", culprits);
-    qdbg__html_count(t, r->summary.n_findings, "quantizer");
-    qdbg__text_add(t, ", each of which alone loses more than is allowed");
+    if (!qdbg__html_were_run(r)) {
+        qdbg__text_add(t, "\u2013</dd><dd class=\"note\">the quantizers were not run one by one");
+    } else {
+        qdbg__text_addf(t, "%u</dd><dd class=\"note\">of ", culprits);
+        qdbg__html_count(t, r->summary.n_findings, "quantizer");
+        qdbg__text_add(t, " alone lose more than is allowed");
+    }
     end_card(t);
 }
 

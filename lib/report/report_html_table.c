@@ -146,13 +146,13 @@ static void put_digits(qdbg__text *t, double v)
 static void put_name(qdbg__text *t, const qdbg_finding *f)
 {
     qdbg__text_add(t, "<th scope=\"row\"><code>");
-    qdbg__html_text(t, f->name);
+    qdbg__html_name(t, f->name);
     qdbg__text_add(t, "</code>");
     if (f->culprit)
         qdbg__text_add(t, "<span class=\"flag\">culprit</span>");
     if (f->node[0]) {
         qdbg__text_add(t, "<small>");
-        qdbg__html_text(t, f->node);
+        qdbg__html_name(t, f->node);
         qdbg__text_add(t, "</small>");
     }
     qdbg__text_add(t, "</th>");
@@ -209,9 +209,10 @@ void qdbg__html_table(qdbg__report *r)
     }
     put_tools(t);
     qdbg__text_add(t, "<div class=\"scroll\" role=\"region\" aria-labelledby=\"h-table\" "
-                      "tabindex=\"0\">\n<table id=\"quantizers\">\n<caption>");
+                      "tabindex=\"0\">\n<table id=\"quantizers\">\n<caption><span>");
     qdbg__html_count(t, r->summary.n_findings, "quantizer");
-    qdbg__text_add(t, ", the most harmful first. A dash: not measured.</caption>\n");
+    qdbg__text_add(t, qdbg__html_were_run(r) ? ", the most harmful first." : "");
+    qdbg__text_add(t, " A dash: not measured.</span></caption>\n");
     put_columns(t);
     qdbg__text_add(t, "<tbody>\n");
     for (uint32_t i = 0; qdbg__report_finding(r, i, &f); i++)

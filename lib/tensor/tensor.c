@@ -114,10 +114,10 @@ qdbg_status qdbg__view_check(qdbg_ctx *ctx, const qdbg_view *view, const char *w
     if (!find(view->dtype))
         return qdbg__fail(ctx, QDBG_E_TYPE, "%s: unknown element type %d", what, view->dtype);
     if (view->rank > QDBG_MAX_RANK)
-        return qdbg__fail(ctx, QDBG_E_SHAPE, "%s: rank %u is above %d", what, view->rank,
+        return qdbg__fail(ctx, QDBG_E_INVALID, "%s: rank %u is above %d", what, view->rank,
                           QDBG_MAX_RANK);
     if (!qdbg__shape_count(view->rank, view->dims, &count))
-        return qdbg__fail(ctx, QDBG_E_SHAPE, "%s: bad shape %s", what,
+        return qdbg__fail(ctx, QDBG_E_INVALID, "%s: bad shape %s", what,
                           qdbg__shape_text(view->rank, view->dims, shape, sizeof shape));
     if (count > 0 && !view->data)
         return qdbg__fail(ctx, QDBG_E_INVALID, "%s: data is NULL", what);

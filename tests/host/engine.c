@@ -56,7 +56,7 @@ void engine_free(engine *e)
     free(e->counts);
     free(e->values);
     free(e->capacities);
-    free(e->columns);
+    free(e->scratch);
     free(e);
 }
 
@@ -170,16 +170,15 @@ static const float *parameter_in(const work *w, uint32_t index, size_t count)
 static float *make_value(engine *e, uint32_t value, uint32_t rank, const int64_t *dims)
 {
     qdbg_view *v = &e->values[value];
-    void *data = v->data;
-    if (qdbg_view_init(v, QDBG_F32, rank, dims, data) != QDBG_OK)
-        return NULL;
-    size_t count = (size_t)qdbg_view_count(v);
-    if (count > e->capacities[value] || !data) {
-        free(data);
+    size_t count = 1;
+    for (uint32_t i = 0; i < rank; i++)
+        count *= (size_t)dims[i];
+    if (count > e->capacities[value] || !v->data) {
+        free(v->data);
         v->data = malloc(count * sizeof(float) + 1);
         e->capacities[value] = v->data ? count : 0;
     }
-    return v->data;
+    return qdbg_view_init(v, QDBG_F32, rank, dims, v->data) == QDBG_OK ? v->data : NULL;
 }
 
 static float *make_output(const work *w, uint32_t rank, const int64_t *dims)
@@ -187,14 +186,14 @@ static float *make_output(const work *w, uint32_t rank, const int64_t *dims)
     return make_value(w->e, w->info.outputs[0], rank, dims);
 }
 
-static float *make_columns(engine *e, size_t n)
+static float *make_scratch(engine *e, size_t n)
 {
-    if (n > e->n_columns) {
-        free(e->columns);
-        e->columns = malloc(n * sizeof *e->columns);
-        e->n_columns = e->columns ? n : 0;
+    if (n > e->n_scratch) {
+        free(e->scratch);
+        e->scratch = malloc(n * sizeof *e->scratch);
+        e->n_scratch = e->scratch ? n : 0;
     }
-    return e->columns;
+    return e->scratch;
 }
 
 /* ---- operators ---- */
@@ -231,10 +230,10 @@ static int32_t run_conv(const work *w)
     const float *kernel = w->e->parameters[input_value(w, 1)];
     const float *bias = parameter_in(w, 2, (size_t)c.out_channels);
     const int64_t dims[] = {c.batch, c.out_channels, c.window.out[0], c.window.out[1]};
-    float *columns = make_columns(w->e, (size_t)conv_columns(&c)), *y = make_output(w, 4, dims);
-    if (!columns || !y)
+    float *scratch = make_scratch(w->e, (size_t)conv_scratch(&c)), *y = make_output(w, 4, dims);
+    if (!scratch || !y)
         return ENGINE_OUT_OF_MEMORY;
-    layer_conv(&c, x->data, kernel, bias, columns, y);
+    layer_conv(&c, x->data, kernel, bias, scratch, y);
     return ENGINE_DONE;
 }
 

@@ -25,8 +25,8 @@ struct engine {
     size_t *counts;     /* [n_values] their elements */
     qdbg_view *values;  /* [n_values] computed tensors of the last run, owned */
     size_t *capacities; /* [n_values] floats that values[].data holds */
-    float *columns;     /* for convolutions */
-    size_t n_columns;
+    float *scratch;     /* for convolutions */
+    size_t n_scratch;
     const qdbg_view *inputs; /* those of the run in progress */
     engine_tap_fn tap;
     void *user;    /* of `tap` */

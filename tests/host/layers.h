@@ -22,13 +22,13 @@ typedef struct conv_layer {
     int64_t batch, groups, in_channels, out_channels; /* channels of all groups */
 } conv_layer;
 
-/* Floats of the column matrix that layer_conv needs. */
-int64_t conv_columns(const conv_layer *c);
+/* Floats that layer_conv needs as scratch. */
+int64_t conv_scratch(const conv_layer *c);
 
-/* One group (through `columns`), or one input channel a group (direct). x: [N,C,H,W], w:
+/* One group (a matrix product), or one input channel a group (direct loops). x: [N,C,H,W], w:
  * [M,C/groups,kH,kW], bias: [M] or NULL, y: [N,M,oH,oW]. */
 void layer_conv(const conv_layer *c, const float *x, const float *w, const float *bias,
-                float *columns, float *y);
+                float *scratch, float *y);
 
 /* y = x * s + (beta - mean * s) with s = gamma / sqrt(var + epsilon), for each of `channels`.
  * params: gamma, beta, mean, var, [channels] each. */

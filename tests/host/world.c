@@ -9,32 +9,41 @@
 
 #include <qdebug/onnx.h>
 
+#include "small.h"
+
 const char *world_demo_path;
 
-static const char *demo_path(const char **why)
+static bool load_file(qdbg_ctx *ctx, const char *path, qdbg_graph **out, const char **why)
 {
-    *why = "no path to the demo model is given";
-    return world_demo_path;
+    *why = "no path to the model is given";
+    if (!path)
+        return false;
+    qdbg_status status = qdbg_onnx_load_file(ctx, path, out);
+    if (status != QDBG_OK) /* there, but broken: no reason to skip */
+        fail_msg("%s: %s", path, qdbg_ctx_error_message(ctx));
+    return true;
 }
 
-static const char *kws_path(const char **why)
+static bool demo_graph(qdbg_ctx *ctx, qdbg_graph **out, const char **why)
 {
-    static char path[1024];
-    const char *folder = getenv("QDBG_ZOO");
-    *why = "QDBG_ZOO does not name the zoo's folder";
-    if (!folder)
-        return NULL;
-    snprintf(path, sizeof path, "%s/kws_ds_cnn.onnx", folder);
-    return path;
+    return load_file(ctx, world_demo_path, out, why);
 }
 
-static bool load_kws(size_t n, samples *out, const char **why)
+static bool kws_graph(qdbg_ctx *ctx, qdbg_graph **out, const char **why)
+{
+    char path[1024];
+    snprintf(path, sizeof path, "%s/kws_ds_cnn.onnx", getenv("QDBG_ZOO"));
+    return load_file(ctx, path, out, why);
+}
+
+static bool kws_samples(size_t n, samples *out, const char **why)
 {
     return samples_kws(getenv("QDBG_ZOO"), n, out, why);
 }
 
-const network network_demo = {"demo", 160, 60, demo_path, samples_fashion};
-const network network_kws = {"kws", 120, 50, kws_path, load_kws};
+const network network_demo = {"demo", 100, 40, samples_fashion, demo_graph};
+const network network_kws = {"kws", 100, 30, kws_samples, kws_graph};
+const network network_small = {"small", 10, 4, small_samples, small_graph};
 
 void world_assert_ok(const world *w, qdbg_status status, const char *file, int line)
 {
@@ -50,37 +59,40 @@ static int32_t pass_progress(void *user, const qdbg_progress *progress)
     return w->progress ? w->progress(w->progress_user, progress) : 0;
 }
 
-static void open_models(world *w, const char *path)
+static void open_context(world *w)
 {
     qdbg_ctx_options options = QDBG_CTX_OPTIONS_INIT;
     options.threads = 2;
     options.progress = pass_progress;
     options.progress_user = w;
     assert_int_equal(qdbg_ctx_create(&options, &w->ctx), QDBG_OK);
-    ASSERT_OK(w, qdbg_onnx_load_file(w->ctx, path, &w->graph));
+}
+
+static void open_models(world *w, uint64_t batch_size)
+{
     w->engine = engine_new(w->graph);
     assert_non_null(w->engine);
     qdbg_host host = engine_host(w->engine);
     ASSERT_OK(w, qdbg_model_create(w->graph, &w->built_in));
     ASSERT_OK(w, qdbg_model_create_host(w->graph, &host, &w->host));
+    ASSERT_OK(w, qdbg_arrays_create(w->ctx, &w->samples.inputs, 1, w->samples.labels, batch_size,
+                                    &w->arrays));
+    ASSERT_OK(w, qdbg_arrays_dataset(w->arrays, &w->data));
 }
 
-world *world_open(const network *network, size_t n)
+world *world_open(const network *net)
 {
-    const char *why, *path = network->path(&why);
-    samples s;
-    if (!path || !network->load(n ? n : network->n_samples, &s, &why)) {
-        print_message("skipped: %s\n", why);
-        return NULL;
-    }
+    const char *why = "";
     world *w = calloc(1, sizeof *w);
     assert_non_null(w);
-    w->samples = s;
-    open_models(w, path);
-    ASSERT_OK(w, qdbg_arrays_create(w->ctx, &w->samples.inputs, 1, w->samples.labels,
-                                    network->batch_size, &w->arrays));
-    ASSERT_OK(w, qdbg_arrays_dataset(w->arrays, &w->data));
-    return w;
+    open_context(w);
+    if (net->load(net->n_samples, &w->samples, &why) && net->graph(w->ctx, &w->graph, &why)) {
+        open_models(w, net->batch_size);
+        return w;
+    }
+    print_message("%s is skipped: %s\n", net->name, why);
+    world_close(w);
+    return NULL;
 }
 
 void world_close(world *w)

@@ -11,13 +11,14 @@ typedef struct network {
     const char *name;
     size_t n_samples;
     uint64_t batch_size;
-    /* The model's file, or NULL with *why. */
-    const char *(*path)(const char **why);
+    /* Both false, with *why, when it is not there. */
     bool (*load)(size_t n, samples *out, const char **why);
+    bool (*graph)(qdbg_ctx *ctx, qdbg_graph **out, const char **why);
 } network;
 
-extern const network network_demo; /* world_demo_path must be set */
-extern const network network_kws;
+extern const network network_demo;  /* world_demo_path must be set */
+extern const network network_kws;   /* where QDBG_ZOO names the zoo's folder */
+extern const network network_small; /* small.h: always there */
 extern const char *world_demo_path; /* doc/examples/fashion_mnist.onnx */
 
 typedef struct world {
@@ -32,9 +33,8 @@ typedef struct world {
     void *progress_user;
 } world;
 
-/* Open the first `n` samples (0: network->n_samples). NULL, after a message, when the model or the
- * samples are not there; other failures fail the test. */
-world *world_open(const network *network, size_t n);
+/* NULL, after a message, when the network or its samples are not there. */
+world *world_open(const network *net);
 void world_close(world *w);
 
 /* Fail the test with the context's message unless `status` is QDBG_OK. */

@@ -1,5 +1,5 @@
-/* BatchNormalization, for inference: s = scale / sqrtf(var + epsilon); y = x * s + (bias - mean * s).
- * The factors are worked out in each run, because a variant may bring its own parameters. */
+/* BatchNormalization, for inference: s = scale / sqrtf(var + epsilon); y = x * s + (bias - mean *
+ * s). The factors are worked out in each run, because a variant may bring its own parameters. */
 #include <math.h>
 
 #include "ops.h"

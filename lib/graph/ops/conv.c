@@ -41,7 +41,7 @@ static void choose_band(qdbg__conv *c)
     b->pitch = c->tile_width + (w->extent[2] - 1) / w->stride[2];
 }
 
-/* Both are read or written up to 3 floats too far. */
+/* Columns and bands are read or written up to 3 floats too far. */
 static int64_t column_bytes(const qdbg__conv *c)
 {
     return qdbg__align64((c->depth * c->tile_rows * c->tile_width + 3) * 4);
@@ -50,24 +50,30 @@ static int64_t column_bytes(const qdbg__conv *c)
 static int64_t dense_scratch(const qdbg__conv *c)
 {
     int64_t bands = c->in_channels * c->window.kernel[0] * c->band.floats + 3;
-    return qdbg__conv_offset_bytes(c) + column_bytes(c) + bands * 4;
+    return qdbg__conv_offset_bytes(c) + qdbg__conv_patch_bytes(c) + column_bytes(c) + bands * 4;
+}
+
+/* False when the product of four numbers passes `max`. */
+static bool bounded(int64_t a, int64_t b, int64_t c, int64_t d, uint64_t max)
+{
+    const int64_t dims[] = {a, b, c, d};
+    uint64_t count;
+    return qdbg__shape_count(4, dims, &count) && count <= max;
 }
 
 static qdbg_status plan_scratch(qdbg__infer *x, qdbg__conv *c)
 {
-    const qdbg__band *b = &c->band;
-    uint64_t band, all, columns;
-    const int64_t band_dims[] = {b->phases_y, b->rows, b->phases_x, b->pitch};
-    const int64_t column_dims[] = {c->depth, c->tile_rows, c->tile_width};
-    bool fits = qdbg__shape_count(4, band_dims, &band) && band <= SCRATCH_MAX / 4;
-    c->band.floats = fits ? (int64_t)band : 0;
-    const int64_t all_dims[] = {c->band.floats, c->in_channels, c->window.kernel[0]};
-    fits = fits && qdbg__shape_count(3, all_dims, &all) && all <= SCRATCH_MAX / 4;
-    fits = fits && qdbg__shape_count(3, column_dims, &columns) && columns <= SCRATCH_MAX / 4;
+    qdbg__band *b = &c->band;
+    const uint64_t max = SCRATCH_MAX / sizeof(float);
+    bool fits = bounded(b->phases_y, b->rows, b->phases_x, b->pitch, max);
+    b->floats = fits ? b->phases_y * b->rows * b->phases_x * b->pitch : 0;
+    fits = fits && bounded(b->floats, c->in_channels, c->window.kernel[0], 1, max) &&
+           bounded(c->depth, c->tile_rows, c->tile_width, 1, max) &&
+           bounded(b->phases_y, b->phases_x, (int64_t)sizeof(qdbg__patch), 1, SCRATCH_MAX);
     if (!fits)
         return qdbg__infer_fail(x, QDBG_E_UNSUPPORTED, "its windows are too large to compute");
-    x->scratch = (size_t)(c->path == PATH_DEPTHWISE ? qdbg__conv_depthwise_scratch(c)
-                                                    : dense_scratch(c));
+    x->scratch =
+        (size_t)(c->path == PATH_DEPTHWISE ? qdbg__conv_depthwise_scratch(c) : dense_scratch(c));
     return QDBG_OK;
 }
 
@@ -192,11 +198,7 @@ void qdbg__conv_taps(const qdbg__conv *c, int64_t *offsets)
 static void copy_strided(float *dst, const float *src, int64_t n, int64_t stride)
 {
     if (stride == 1) {
-        int64_t i = 0;
-        for (; i + 4 <= n; i += 4)
-            memcpy(dst + i, src + i, 16);
-        for (; i < n; i++)
-            dst[i] = src[i];
+        qdbg__copy_row(dst, src, n);
     } else if (stride == 2) {
         for (int64_t i = 0; i < n; i++)
             dst[i] = src[2 * i];
@@ -206,43 +208,50 @@ static void copy_strided(float *dst, const float *src, int64_t n, int64_t stride
     }
 }
 
-static void zero(float *dst, int64_t n)
-{
-    for (int64_t i = 0; i < n; i++)
-        dst[i] = 0.0f;
-}
-
-/* One phase of a band: the rows of `plane` that start at row `y` and step by the stride. */
-static void fill_phase(const qdbg__conv *c, const qdbg__tile *t, const float *plane, int64_t phase_y,
-                       int64_t phase_x, float *dst)
+static qdbg__patch patch_of(const qdbg__conv *c, const qdbg__tile *t, int64_t phase_y,
+                            int64_t phase_x)
 {
     const qdbg__window *w = &c->window;
-    int64_t pitch = c->band.pitch, rows = t->rows + (w->extent[1] - 1) / w->stride[1];
+    const qdbg__band *b = &c->band;
     int64_t y = t->y * w->stride[1] + phase_y - w->pad[1];
     int64_t x = t->x * w->stride[2] + phase_x - w->pad[2];
     int64_t top, bottom, left, right;
-    qdbg__window_valid(y, w->stride[1], w->in[1], rows, &top, &bottom);
-    qdbg__window_valid(x, w->stride[2], w->in[2], pitch, &left, &right);
-    if (!plane || left == right)
-        top = bottom = rows;
-    zero(dst, top * pitch);
-    for (int64_t r = top; r < bottom; r++) {
-        float *row = dst + r * pitch;
-        const float *src = plane + (y + r * w->stride[1]) * w->in[2] + x;
-        zero(row, left);
-        copy_strided(row + left, src + left * w->stride[2], right - left, w->stride[2]);
-        zero(row + right, pitch - right);
-    }
-    zero(dst + bottom * pitch, (rows - bottom) * pitch);
+    qdbg__window_valid(y, w->stride[1], w->in[1], t->rows + (w->extent[1] - 1) / w->stride[1], &top,
+                       &bottom);
+    qdbg__window_valid(x, w->stride[2], w->in[2], t->width + (w->extent[2] - 1) / w->stride[2],
+                       &left, &right);
+    if (left == right)
+        top = bottom = left = right = 0; /* rows of nothing: their address may lie outside */
+    return (qdbg__patch){(y + top * w->stride[1]) * w->in[2] + x + left * w->stride[2],
+                         ((phase_y * b->phases_x + phase_x) * b->rows + top) * b->pitch + left,
+                         bottom - top, right - left};
 }
 
-void qdbg__conv_fill_band(const qdbg__conv *c, const qdbg__tile *t, const float *plane, float *band)
+void qdbg__conv_patches(const qdbg__conv *c, const qdbg__tile *t, qdbg__patch *patches)
 {
-    const qdbg__band *b = &c->band;
-    for (int64_t py = 0; py < b->phases_y; py++) {
-        for (int64_t px = 0; px < b->phases_x; px++)
-            fill_phase(c, t, plane, py, px, band + (py * b->phases_x + px) * b->rows * b->pitch);
+    for (int64_t py = 0; py < c->band.phases_y; py++) {
+        for (int64_t px = 0; px < c->band.phases_x; px++)
+            *patches++ = patch_of(c, t, py, px);
     }
+}
+
+void qdbg__conv_fill_band(const qdbg__conv *c, const qdbg__patch *patches, const float *plane,
+                          float *band)
+{
+    const qdbg__window *w = &c->window;
+    int64_t n = c->band.phases_y * c->band.phases_x, step = w->stride[1] * w->in[2];
+    for (const qdbg__patch *p = patches; p < patches + n; p++) {
+        for (int64_t r = 0; r < p->rows; r++)
+            copy_strided(band + p->to + r * c->band.pitch, plane + p->from + r * step, p->columns,
+                         w->stride[2]);
+    }
+}
+
+int64_t qdbg__conv_depth(const qdbg__conv *c, const qdbg__tile *t, int64_t kz)
+{
+    const qdbg__window *w = &c->window;
+    int64_t z = t->z * w->stride[0] + kz * w->dilation[0] - w->pad[0];
+    return z >= 0 && z < w->in[0] ? z : -1;
 }
 
 /* ---- dense ---- */
@@ -252,12 +261,15 @@ typedef struct dense {
     float *bands;     /* [in_channels][kernel depth] */
     float *columns;   /* [depth][positions of a tile] */
     int64_t *offsets; /* of the taps */
+    qdbg__patch *patches;
 } dense;
 
 static dense dense_of(const qdbg__conv *c, void *scratch)
 {
-    char *columns = (char *)scratch + qdbg__conv_offset_bytes(c);
-    dense d = {c, (float *)(columns + column_bytes(c)), (float *)columns, scratch};
+    char *patches = (char *)scratch + qdbg__conv_offset_bytes(c);
+    char *columns = patches + qdbg__conv_patch_bytes(c);
+    dense d = {c, (float *)(columns + column_bytes(c)), (float *)columns, scratch,
+               (qdbg__patch *)patches};
     qdbg__conv_taps(c, d.offsets);
     return d;
 }
@@ -288,12 +300,14 @@ static void fill_bands(const dense *d, const qdbg__tile *t, const float *x)
     const qdbg__conv *c = d->c;
     const qdbg__window *w = &c->window;
     float *band = d->bands;
+    qdbg__conv_patches(c, t, d->patches);
+    memset(band, 0, (size_t)(c->in_channels * w->kernel[0] * c->band.floats) * sizeof *band);
     for (int64_t i = 0; i < c->in_channels; i++) {
         for (int64_t kz = 0; kz < w->kernel[0]; kz++) {
-            int64_t z = t->z * w->stride[0] + kz * w->dilation[0] - w->pad[0];
-            bool inside = z >= 0 && z < w->in[0];
-            qdbg__conv_fill_band(
-                c, t, inside ? x + i * c->in_area + z * w->in[1] * w->in[2] : NULL, band);
+            int64_t z = qdbg__conv_depth(c, t, kz);
+            if (z >= 0)
+                qdbg__conv_fill_band(c, d->patches, x + i * c->in_area + z * w->in[1] * w->in[2],
+                                     band);
             band += c->band.floats;
         }
     }

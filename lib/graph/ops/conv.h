@@ -9,8 +9,8 @@
 /* A tile is a rectangle of output positions that lie together in memory: whole output rows, or a
  * stretch of one row where rows are long. */
 typedef struct qdbg__tile {
-    int64_t z, y, x;      /* first position; a tile has one z */
-    int64_t rows, width;  /* rows > 1 only when width is the whole output row */
+    int64_t z, y, x;     /* first position; a tile has one z */
+    int64_t rows, width; /* rows > 1 only when width is the whole output row */
 } qdbg__tile;
 
 /* A band is the piece of a padded input plane that a tile's windows see, rearranged so that one
@@ -36,10 +36,22 @@ typedef struct qdbg__conv {
 /* The tile at output position (z, y, x), cut at the end of the plane. */
 qdbg__tile qdbg__conv_tile(const qdbg__conv *c, int64_t z, int64_t y, int64_t x);
 
-/* Fill a band from `plane` ([H,W] of the input), or with zeros when plane is NULL (a depth that
- * lies in the padding). */
-void qdbg__conv_fill_band(const qdbg__conv *c, const qdbg__tile *t, const float *plane,
+/* The part of an input plane that one phase of a tile's band holds; the rest of the phase is
+ * padding. */
+typedef struct qdbg__patch {
+    int64_t from, to; /* first element in the plane, in the band */
+    int64_t rows, columns;
+} qdbg__patch;
+
+/* The patches of a tile: [phases_y * phases_x]. */
+void qdbg__conv_patches(const qdbg__conv *c, const qdbg__tile *t, qdbg__patch *patches);
+
+/* Copy the patches of `plane` ([H,W] of the input) into a band whose padding is zero already. */
+void qdbg__conv_fill_band(const qdbg__conv *c, const qdbg__patch *patches, const float *plane,
                           float *band);
+
+/* Depth in the input of the plane under a filter's depth kz; -1 in the padding. */
+int64_t qdbg__conv_depth(const qdbg__conv *c, const qdbg__tile *t, int64_t kz);
 
 /* Where in a band the taps (ky, kx) of a tile's first output lie: [kernel height * width]. */
 void qdbg__conv_taps(const qdbg__conv *c, int64_t *offsets);
@@ -52,6 +64,21 @@ static inline int64_t qdbg__align64(int64_t bytes)
 static inline int64_t qdbg__conv_offset_bytes(const qdbg__conv *c)
 {
     return qdbg__align64(c->window.kernel[1] * c->window.kernel[2] * (int64_t)sizeof(int64_t));
+}
+
+static inline int64_t qdbg__conv_patch_bytes(const qdbg__conv *c)
+{
+    return qdbg__align64(c->band.phases_y * c->band.phases_x * (int64_t)sizeof(qdbg__patch));
+}
+
+/* dst[0..n) = src, for rows that are mostly too short for memcpy. */
+static inline void qdbg__copy_row(float *dst, const float *src, int64_t n)
+{
+    int64_t i = 0;
+    for (; i + 4 <= n; i += 4)
+        memcpy(dst + i, src + i, 16);
+    for (; i < n; i++)
+        dst[i] = src[i];
 }
 
 /* dst[0..n) = src, n > 0; may write (and read) up to 3 floats more. */

@@ -48,8 +48,8 @@ static qdbg_status gemm_infer(qdbg__infer *x)
     g->k = a->dims[!g->trans_a];
     g->n = b->dims[!g->trans_b];
     if (b->dims[g->trans_b] != g->k)
-        return qdbg__infer_fail(x, QDBG_E_SHAPE, "A has %lld columns, B %lld rows",
-                                (long long)g->k, (long long)b->dims[g->trans_b]);
+        return qdbg__infer_fail(x, QDBG_E_SHAPE, "A has %lld columns, B %lld rows", (long long)g->k,
+                                (long long)b->dims[g->trans_b]);
     int64_t dims[] = {g->m, g->n};
     if (g->m > QDBG__SGEMM_MAX || g->n > QDBG__SGEMM_MAX || g->k > QDBG__SGEMM_MAX ||
         !qdbg__shape_count(2, dims, &count))

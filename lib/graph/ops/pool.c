@@ -83,8 +83,7 @@ static qdbg_status global_infer(qdbg__infer *x)
     qdbg_status status = qdbg__infer_float32_only(x);
     if (status != QDBG_OK)
         return status;
-    if (in->rank < 2 || in->rank > QDBG_MAX_RANK ||
-        !qdbg__shape_count(in->rank, in->dims, &count))
+    if (in->rank < 2 || in->rank > QDBG_MAX_RANK || !qdbg__shape_count(in->rank, in->dims, &count))
         return qdbg__infer_fail(x, QDBG_E_SHAPE, "an input of rank %u cannot be pooled", in->rank);
     p->in_area = 1;
     for (uint32_t i = 0; i < in->rank; i++) {

@@ -89,8 +89,10 @@ static qdbg_status set_extent(qdbg__infer *x, qdbg__window *w)
     for (uint32_t i = 0; i < 3; i++) {
         w->extent[i] = (w->kernel[i] - 1) * w->dilation[i] + 1;
         if (w->extent[i] > AXIS_MAX)
-            return qdbg__infer_fail(x, QDBG_E_SHAPE, "a window of %lld taps with dilation %lld is "
-                                    "too long", (long long)w->kernel[i], (long long)w->dilation[i]);
+            return qdbg__infer_fail(x, QDBG_E_SHAPE,
+                                    "a window of %lld taps with dilation %lld is "
+                                    "too long",
+                                    (long long)w->kernel[i], (long long)w->dilation[i]);
     }
     return QDBG_OK;
 }
@@ -190,8 +192,10 @@ qdbg_status qdbg__infer_float32_only(qdbg__infer *x)
 {
     for (uint32_t i = 0; i < x->node->n_in; i++) {
         if (x->in[i] && x->in[i]->dtype != QDBG_F32)
-            return qdbg__infer_fail(x, QDBG_E_UNSUPPORTED, "input %u is %s; only float32 is "
-                                    "computed", i, qdbg_dtype_name(x->in[i]->dtype));
+            return qdbg__infer_fail(x, QDBG_E_UNSUPPORTED,
+                                    "input %u is %s; only float32 is "
+                                    "computed",
+                                    i, qdbg_dtype_name(x->in[i]->dtype));
     }
     return QDBG_OK;
 }

@@ -31,6 +31,11 @@ V16_FN v16 v16_load(const float *p)
     return (v16){vld1q_f32(p), vld1q_f32(p + 4), vld1q_f32(p + 8), vld1q_f32(p + 12)};
 }
 
+V16_FN v16 v16_load_once(const float *p)
+{
+    return v16_load(p); /* no instruction computes on memory */
+}
+
 V16_FN void v16_store(float *p, v16 x)
 {
     vst1q_f32(p, x.a);
@@ -116,6 +121,11 @@ V16_FN v16 v16_fnma(v16 x, v16 y, v16 z)
 V16_FN v16 v16_trunc(v16 x)
 {
     return (v16){vrndq_f32(x.a), vrndq_f32(x.b), vrndq_f32(x.c), vrndq_f32(x.d)};
+}
+
+V16_FN v16 v16_trunc_plus(v16 x, v16 y)
+{
+    return v16_add(v16_trunc(x), y);
 }
 
 V16_FN v16 v16_abs(v16 x)

@@ -58,8 +58,11 @@ V16_FN v16 round_steps(v16 t, v16 lo, int rounding)
         v16 shifter = v16_set1(0x1.8p+23f);
         return v16_sub(v16_add(t, shifter), shifter);
     }
-    if (rounding == QDBG__ROUND_UP)
-        return v16_add(v16_trunc(v16_add(v16_sub(t, lo), v16_set1(UNDER_HALF))), lo);
+    if (rounding == QDBG__ROUND_UP) {
+        /* t - lo, by the unit that is less busy here. */
+        v16 on_grid = v16_fma(t, v16_set1(1.0f), v16_sub(v16_set1(0.0f), lo));
+        return v16_trunc_plus(v16_add(on_grid, v16_set1(UNDER_HALF)), lo);
+    }
     v16 half = v16_copysign(v16_set1(UNDER_HALF), t);
     return v16_add(v16_trunc(v16_add(t, half)), v16_set1(0.0f));
 }

@@ -1,5 +1,6 @@
-/* Per channel. Long runs go one by one. Short ones (the channel axis last, or nearly) are laid out
- * as a pattern, a grid for each position, that serves row after row. */
+/* Per channel. The grids of many channels are made ready at once, a number for each lane. Long runs
+ * then take one lane's, spread out. Short runs (the channel axis last, or nearly) take them as a
+ * pattern, a grid for each position of a row, that serves row after row. */
 #ifndef QDBG_KERNELS_SIMD_FAKEQUANT_CHANNELS_H
 #define QDBG_KERNELS_SIMD_FAKEQUANT_CHANNELS_H
 
@@ -8,15 +9,20 @@
 /* Runs this long fill vectors of their own. */
 #define LONG_RUN 16
 
-/* Laying out a pattern costs about as much as this many rows of short runs. */
+/* Making a pattern ready costs about as much as this many rows of short runs. */
 #define PATTERN_ROWS 4
 
-/* Runs this long may go past the caches one by one. */
-#define STREAM_RUN 4096
+/* Runs this long are worth a call each, and may go past the caches one by one. */
+#define VERY_LONG_RUN 4096
 
 #define PATTERN 512
 typedef struct grid_pattern {
-    float scale[PATTERN], inverse[PATTERN], least[PATTERN], most[PATTERN], lo[PATTERN];
+    _Alignas(64) float scale[PATTERN];
+    _Alignas(64) float inverse[PATTERN]; /* 0 marks a grid for the reference */
+    _Alignas(64) float least[PATTERN];
+    _Alignas(64) float most[PATTERN];
+    _Alignas(64) float lo[PATTERN];
+    int plain; /* all grids are, and round alike */
 } grid_pattern;
 
 /* A tensor's channels, for functions that would have too many arguments. */
@@ -25,68 +31,114 @@ typedef struct channel_grids {
     size_t channels, inner;
 } channel_grids;
 
-static void pattern_set(grid_pattern *p, size_t i, const qdbg__grid *grid)
+/* Sixteen grids as they are found, before they are made ready. */
+typedef struct grids16 {
+    float scale[16];
+    int32_t zero_point[16], qmin[16], qmax[16];
+} grids16;
+
+/* No zero point of a plain grid is larger; below it the differences are exact in float32. */
+#define ZERO_POINT_MAX 0x1p+22f
+
+/* Returns whether all sixteen are plain. */
+V16_FN int pattern_finish(grid_pattern *p, size_t i, const grids16 *g)
 {
-    p->scale[i] = grid->scale;
-    p->inverse[i] = 1.0f / grid->scale;
-    p->least[i] = qdbg__grid_lo(grid) * grid->scale;
-    p->most[i] = qdbg__grid_hi(grid) * grid->scale;
-    p->lo[i] = qdbg__grid_lo(grid);
+    v16 zero = v16_set1(0.0f), steps_max = v16_set1(PLAIN_STEPS_MAX), scale = v16_load(g->scale);
+    v16 zero_point = v16_of_int(v16i_load(g->zero_point));
+    v16 lo = v16_sub(v16_of_int(v16i_load(g->qmin)), zero_point);
+    v16 hi = v16_sub(v16_of_int(v16i_load(g->qmax)), zero_point);
+    v16m bad =
+        v16m_or(v16_lt(scale, v16_set1(PLAIN_SCALE_MIN)), v16_lt(v16_set1(PLAIN_SCALE_MAX), scale));
+    bad = v16m_or(bad, v16m_or(v16_lt(zero, lo), v16_lt(hi, zero)));
+    bad = v16m_or(bad, v16m_or(v16_lt(steps_max, v16_sub(zero, lo)), v16_lt(steps_max, hi)));
+    bad = v16m_or(bad, v16_lt(v16_set1(ZERO_POINT_MAX), v16_abs(zero_point)));
+    v16_store(p->scale + i, scale);
+    v16_store(p->inverse + i, v16_select(bad, zero, v16_div(v16_set1(1.0f), scale)));
+    v16_store(p->least + i, v16_mul(lo, scale));
+    v16_store(p->most + i, v16_mul(hi, scale));
+    v16_store(p->lo + i, lo);
+    return !v16m_any(bad);
 }
 
-/* Lay out positions at .. at + n - 1 of a row, which begins anew after the last channel. False when
- * a grid is not plain or rounds unlike the first. */
-static int pattern_fill(grid_pattern *p, const channel_grids *cg, size_t at, size_t n)
+/* Make ready positions at .. at + n - 1 of a row, which begins anew after the last channel. */
+static void pattern_fill(grid_pattern *p, const channel_grids *cg, size_t at, size_t n)
 {
     size_t c = at / cg->inner, left = cg->inner - at % cg->inner;
-    for (size_t i = 0; i < n; i++) {
-        const qdbg__grid *grid = &cg->grids[c];
-        if (!grid_is_plain(grid) || grid->rounding != cg->grids[0].rounding)
-            return 0;
-        pattern_set(p, i, grid);
-        if (--left == 0) {
-            left = cg->inner;
-            c = c + 1 == cg->channels ? 0 : c + 1;
+    p->plain = 1;
+    for (size_t i = 0; i < n; i += 16) { /* whole vectors */
+        grids16 g;
+        for (size_t j = 0; j < 16; j++) {
+            const qdbg__grid *grid = &cg->grids[c];
+            g.scale[j] = grid->scale;
+            g.zero_point[j] = grid->zero_point;
+            g.qmin[j] = grid->qmin;
+            g.qmax[j] = grid->qmax;
+            p->plain &= grid->rounding == cg->grids[0].rounding;
+            if (--left == 0) {
+                left = cg->inner;
+                c = c + 1 == cg->channels ? 0 : c + 1;
+            }
+        }
+        p->plain &= pattern_finish(p, i, &g);
+    }
+}
+
+V16_FN grid16 pattern_at(const grid_pattern *p, size_t i)
+{
+    return (grid16){v16_load_once(p->scale + i), v16_load_once(p->inverse + i),
+                    v16_load_once(p->least + i), v16_load_once(p->most + i),
+                    v16_load_once(p->lo + i)};
+}
+
+/* So many rows at a time share what is loaded of the pattern. */
+#define ROWS 4
+
+/* `rows` is a constant, at most ROWS. */
+V16_FN void rows_rounded(const float *src, float *dst, size_t rows, size_t stride, size_t n,
+                         const grid_pattern *p, int rounding)
+{
+    v16 end[ROWS]; /* overlaps what comes before, and is read first for the sake of in place */
+    for (size_t r = 0; r < rows; r++)
+        end[r] = v16_load(src + r * stride + n - 16);
+    for (size_t i = 0; i + 16 < n; i += 16) {
+        grid16 g = pattern_at(p, i);
+        for (size_t r = 0; r < rows; r++) {
+            size_t at = r * stride + i;
+            v16_store(dst + at, fakequant16(v16_load(src + at), &g, rounding));
         }
     }
-    for (size_t i = n; i < 16; i++) /* a vector reads sixteen */
-        pattern_set(p, i, &cg->grids[0]);
-    return 1;
+    grid16 g = pattern_at(p, n - 16);
+    for (size_t r = 0; r < rows; r++)
+        v16_store(dst + r * stride + n - 16, fakequant16(end[r], &g, rounding));
 }
 
-V16_FN v16 pattern16(v16 x, const grid_pattern *p, size_t i, int rounding)
+V16_FN void all_rows_rounded(const float *src, float *dst, size_t rows, size_t stride, size_t n,
+                             const grid_pattern *p, int rounding)
 {
-    grid16 g = {v16_load(p->scale + i), v16_load(p->inverse + i), v16_load(p->least + i),
-                v16_load(p->most + i), v16_load(p->lo + i)};
-    return fakequant16(x, &g, rounding);
-}
-
-V16_FN void pattern_row(const float *src, float *dst, size_t n, const grid_pattern *p, int rounding)
-{
+    size_t r = 0;
     if (n < 16) {
-        v16_store_part(dst, n, pattern16(v16_load_part(src, n), p, 0, rounding));
+        grid16 g = pattern_at(p, 0);
+        for (; r < rows; r++) {
+            v16 x = v16_load_part(src + r * stride, n);
+            v16_store_part(dst + r * stride, n, fakequant16(x, &g, rounding));
+        }
         return;
     }
-    v16 end = v16_load(src + n - 16);
-    for (size_t i = 0; i + 16 < n; i += 16)
-        v16_store(dst + i, pattern16(v16_load(src + i), p, i, rounding));
-    v16_store(dst + n - 16, pattern16(end, p, n - 16, rounding));
+    for (; r + ROWS <= rows; r += ROWS)
+        rows_rounded(src + r * stride, dst + r * stride, ROWS, stride, n, p, rounding);
+    for (; r < rows; r++)
+        rows_rounded(src + r * stride, dst + r * stride, 1, stride, n, p, rounding);
 }
 
-static void row_any(const float *src, float *dst, size_t n, const grid_pattern *p, int32_t rounding)
+static void rows_ref(const float *src, float *dst, size_t rows, size_t stride, size_t n, size_t at,
+                     const channel_grids *cg)
 {
-    if (rounding == QDBG__ROUND_EVEN)
-        pattern_row(src, dst, n, p, QDBG__ROUND_EVEN);
-    else if (rounding == QDBG__ROUND_UP)
-        pattern_row(src, dst, n, p, QDBG__ROUND_UP);
-    else
-        pattern_row(src, dst, n, p, QDBG__ROUND_AWAY);
-}
-
-static void row_ref(const float *src, float *dst, size_t n, const channel_grids *cg, size_t at)
-{
-    for (size_t i = 0; i < n; i++)
-        dst[i] = qdbg__fakequant_one(src[i], &cg->grids[(at + i) / cg->inner % cg->channels]);
+    for (size_t r = 0; r < rows; r++) {
+        for (size_t i = 0; i < n; i++) {
+            const qdbg__grid *grid = &cg->grids[(at + i) / cg->inner % cg->channels];
+            dst[r * stride + i] = qdbg__fakequant_one(src[r * stride + i], grid);
+        }
+    }
 }
 
 /* Columns at .. at + n - 1 of `rows` rows; src and dst point at the first. */
@@ -94,13 +146,15 @@ static void columns(const float *src, float *dst, size_t rows, size_t stride, si
                     const channel_grids *cg)
 {
     grid_pattern p;
-    int plain = pattern_fill(&p, cg, at, n);
-    for (size_t r = 0; r < rows; r++) {
-        if (plain)
-            row_any(src + r * stride, dst + r * stride, n, &p, cg->grids[0].rounding);
-        else
-            row_ref(src + r * stride, dst + r * stride, n, cg, at);
-    }
+    pattern_fill(&p, cg, at, n);
+    if (!p.plain)
+        rows_ref(src, dst, rows, stride, n, at, cg);
+    else if (cg->grids[0].rounding == QDBG__ROUND_EVEN)
+        all_rows_rounded(src, dst, rows, stride, n, &p, QDBG__ROUND_EVEN);
+    else if (cg->grids[0].rounding == QDBG__ROUND_UP)
+        all_rows_rounded(src, dst, rows, stride, n, &p, QDBG__ROUND_UP);
+    else
+        all_rows_rounded(src, dst, rows, stride, n, &p, QDBG__ROUND_AWAY);
 }
 
 /* Several rows together make one where a row alone is shorter than the pattern. */
@@ -108,6 +162,8 @@ static void short_runs(const float *src, float *dst, size_t outer, const channel
 {
     size_t row = cg->channels * cg->inner;
     size_t together = row < PATTERN ? PATTERN / row : 1;
+    if (together > 16)
+        together -= together % 16; /* the rows of the pattern then keep the first one's alignment */
     if (together > outer)
         together = outer;
     size_t stride = row * together, rows = outer / together;
@@ -120,25 +176,86 @@ static void short_runs(const float *src, float *dst, size_t outer, const channel
         columns(src + done, dst + done, 1, 0, rest, 0, cg);
 }
 
+/* n runs that lie one after another, of the channels that the pattern begins with. */
+V16_FN void runs_rounded(const float *src, float *dst, size_t n, const grid_pattern *p,
+                         const channel_grids *cg, size_t at, int rounding)
+{
+    size_t inner = cg->inner;
+    for (size_t c = 0; c < n; c++, src += inner, dst += inner) {
+        if (p->inverse[c] == 0.0f) {
+            qdbg__fakequant_ref(src, dst, inner, &cg->grids[at + c]);
+            continue;
+        }
+        grid16 g = {v16_set1(p->scale[c]), v16_set1(p->inverse[c]), v16_set1(p->least[c]),
+                    v16_set1(p->most[c]), v16_set1(p->lo[c])};
+        fakequant_run(src, dst, inner, &g, rounding);
+    }
+}
+
+/* Runs of channels at .. at + n - 1, all of one rounding. */
+static void runs_any(const float *src, float *dst, size_t n, const grid_pattern *p,
+                     const channel_grids *cg, size_t at)
+{
+    int32_t rounding = cg->grids[at].rounding;
+    if (rounding == QDBG__ROUND_EVEN)
+        runs_rounded(src, dst, n, p, cg, at, QDBG__ROUND_EVEN);
+    else if (rounding == QDBG__ROUND_UP)
+        runs_rounded(src, dst, n, p, cg, at, QDBG__ROUND_UP);
+    else
+        runs_rounded(src, dst, n, p, cg, at, QDBG__ROUND_AWAY);
+}
+
+/* Channels from `at` that round alike, as many as a pattern holds. */
+static size_t alike(const channel_grids *cg, size_t at)
+{
+    size_t n = 1;
+    while (n < PATTERN && at + n < cg->channels &&
+           cg->grids[at + n].rounding == cg->grids[at].rounding)
+        n++;
+    return n;
+}
+
+static void long_runs(const float *src, float *dst, size_t outer, const channel_grids *cg)
+{
+    channel_grids each = {cg->grids, cg->channels, 1};
+    grid_pattern p;
+    for (size_t at = 0, n; at < cg->channels; at += n) {
+        n = alike(cg, at);
+        pattern_fill(&p, &each, at, n);
+        for (size_t o = 0; o < outer; o++) {
+            size_t start = (o * cg->channels + at) * cg->inner;
+            runs_any(src + start, dst + start, n, &p, cg, at);
+        }
+    }
+}
+
+static void very_long_runs(const float *src, float *dst, size_t outer, const channel_grids *cg)
+{
+    size_t runs = outer * cg->channels;
+    int stream = exceeds_cache(runs * cg->inner);
+    for (size_t r = 0; r < runs; r++, src += cg->inner, dst += cg->inner) {
+        const qdbg__grid *grid = &cg->grids[r % cg->channels];
+        if (stream)
+            fakequant_stream(src, dst, cg->inner, grid);
+        else
+            fakequant_cached(src, dst, cg->inner, grid);
+    }
+}
+
 static void fakequant_channels(const float *src, float *dst, size_t outer, size_t channels,
                                size_t inner, const qdbg__grid *grids)
 {
     channel_grids cg = {grids, channels, inner};
-    size_t runs = outer * channels;
-    if (runs == 0 || inner == 0)
+    if (outer == 0 || channels == 0 || inner == 0)
         return;
-    if (channels == 1) {
+    if (channels == 1)
         fakequant(src, dst, outer * inner, grids);
-    } else if (inner == 1 || (inner < LONG_RUN && outer >= PATTERN_ROWS)) {
+    else if (inner == 1 || (inner < LONG_RUN && outer >= PATTERN_ROWS))
         short_runs(src, dst, outer, &cg);
-    } else {
-        int stream = inner >= STREAM_RUN && exceeds_cache(runs * inner);
-        for (size_t r = 0; r < runs; r++) {
-            const qdbg__grid *grid = &grids[r % channels];
-            size_t at = r * inner;
-            (stream ? fakequant_stream : fakequant_cached)(src + at, dst + at, inner, grid);
-        }
-    }
+    else if (inner < VERY_LONG_RUN)
+        long_runs(src, dst, outer, &cg);
+    else
+        very_long_runs(src, dst, outer, &cg);
 }
 
 #endif

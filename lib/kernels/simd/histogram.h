@@ -42,14 +42,23 @@ V16_FN v16i bin16(v16 x, const binning16 *b)
     return v16i_add(j, v16m_minus_one(v16_lt(x, v16_set1(0.0f))));
 }
 
-V16_FN void count16(uint16_t *count, v16 x, const binning16 *b)
+/* Where sixteen values count. */
+V16_FN v16i counter16(v16 x, const binning16 *b)
 {
     v16i bin = bin16(x, b);
     v16i at = v16i_add(v16i_and(bin, v16i_set1(QDBG__HISTOGRAM_BINS - 1)), b->lane);
-    at = v16i_select(v16i_eq(bin, v16i_set1(0)), b->zero, at);
-    uint64_t quads[4];
-    v16i_store16(quads, at);
-    for (int q = 0; q < 4; q++) {
+    return v16i_select(v16i_eq(bin, v16i_set1(0)), b->zero, at);
+}
+
+/* Values whose counters are found before any is counted: a vector just stored is slow to read. */
+#define BATCH 256
+
+static void count_batch(uint16_t *count, const float *src, const binning16 *b)
+{
+    uint64_t quads[BATCH / 4]; /* four counters of 16 bits each */
+    for (size_t i = 0; i < BATCH; i += 16)
+        v16i_store16(quads + i / 4, counter16(v16_load(src + i), b));
+    for (size_t q = 0; q < BATCH / 4; q++) {
         count[quads[q] & 0xffff]++;
         count[quads[q] >> 16 & 0xffff]++;
         count[quads[q] >> 32 & 0xffff]++;
@@ -87,8 +96,8 @@ static void count_block(counters *c, const float *src, size_t n, qdbg__histogram
 {
     binning16 b = binning16_of(histogram->exponent);
     size_t i = 0;
-    for (; i + 16 <= n; i += 16)
-        count16(c->count, v16_load(src + i), &b);
+    for (; i + BATCH <= n; i += BATCH)
+        count_batch(c->count, src + i, &b);
     c->pending += i;
     count_directly(src + i, n - i, histogram);
 }

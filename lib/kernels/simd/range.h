@@ -10,31 +10,42 @@
 /* A block that holds a NaN or an infinity is read again, with more care. */
 #define RANGE_BLOCK 4096
 
-/* The block's range in lanes; NaN and infinities spoil it. Returns whether there are any. */
+typedef struct range16 {
+    v16 least, most;
+    v16 spoilt; /* 0 while all values are finite, then NaN */
+} range16;
+
+V16_FN void range16_add(range16 *r, v16 x)
+{
+    r->least = v16_min(r->least, x);
+    r->most = v16_max(r->most, x);
+    r->spoilt = v16_fma(x, v16_set1(0.0f), r->spoilt);
+}
+
+V16_FN void range16_merge(range16 *into, const range16 *from)
+{
+    into->least = v16_min(into->least, from->least);
+    into->most = v16_max(into->most, from->most);
+    into->spoilt = v16_add(into->spoilt, from->spoilt);
+}
+
+/* The block's range in lanes; left as it was when the block holds a NaN or an infinity, which is
+ * returned. Two at a time, so that they do not wait for each other. */
 V16_FN int range_block(const float *src, size_t n, v16 *least, v16 *most)
 {
-    v16 min0 = *least, min1 = min0, max0 = *most, max1 = max0;
-    v16 zero = v16_set1(0.0f), spoilt0 = zero, spoilt1 = zero;
+    range16 a = {*least, *most, v16_set1(0.0f)}, b = a;
     size_t i = 0;
     for (; i + 32 <= n; i += 32) {
-        v16 a = v16_load(src + i), b = v16_load(src + i + 16);
-        min0 = v16_min(min0, a);
-        min1 = v16_min(min1, b);
-        max0 = v16_max(max0, a);
-        max1 = v16_max(max1, b);
-        spoilt0 = v16_fma(a, zero, spoilt0); /* stays 0 while all are finite */
-        spoilt1 = v16_fma(b, zero, spoilt1);
+        range16_add(&a, v16_load_once(src + i));
+        range16_add(&b, v16_load_once(src + i + 16));
     }
-    if (i < n) {
-        v16 a = v16_load(src + i);
-        min0 = v16_min(min0, a);
-        max0 = v16_max(max0, a);
-        spoilt0 = v16_fma(a, zero, spoilt0);
-    }
-    if (v16m_any(v16_isnan(v16_add(spoilt0, spoilt1))))
+    if (i < n)
+        range16_add(&a, v16_load(src + i));
+    range16_merge(&a, &b);
+    if (v16m_any(v16_isnan(a.spoilt)))
         return 1;
-    *least = v16_min(min0, min1);
-    *most = v16_max(max0, max1);
+    *least = a.least;
+    *most = a.most;
     return 0;
 }
 

@@ -31,6 +31,13 @@ V16_FN v16 v16_load(const float *p)
     return (v16){_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)};
 }
 
+V16_FN v16 v16_load_once(const float *p)
+{
+    v16 a = v16_load(p);
+    __asm__("" : "+x"(a.lo), "+x"(a.hi));
+    return a;
+}
+
 V16_FN void v16_store(float *p, v16 a)
 {
     _mm256_storeu_ps(p, a.lo);
@@ -106,6 +113,11 @@ V16_FN v16 v16_trunc(v16 a)
 {
     enum { MODE = _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC };
     return (v16){_mm256_round_ps(a.lo, MODE), _mm256_round_ps(a.hi, MODE)};
+}
+
+V16_FN v16 v16_trunc_plus(v16 x, v16 y)
+{
+    return v16_add(v16_trunc(x), y);
 }
 
 V16_FN v16 v16_abs(v16 a)

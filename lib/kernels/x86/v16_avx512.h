@@ -23,6 +23,13 @@ V16_FN v16 v16_load(const float *p)
     return _mm512_loadu_ps(p);
 }
 
+V16_FN v16 v16_load_once(const float *p)
+{
+    v16 a = v16_load(p);
+    __asm__("" : "+v"(a));
+    return a;
+}
+
 V16_FN void v16_store(float *p, v16 a)
 {
     _mm512_storeu_ps(p, a);
@@ -91,6 +98,15 @@ V16_FN v16 v16_fnma(v16 a, v16 b, v16 c)
 V16_FN v16 v16_trunc(v16 a)
 {
     return _mm512_roundscale_ps(a, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC);
+}
+
+V16_FN v16 v16_trunc_plus(v16 a, v16 b)
+{
+    /* Adding the shifter leaves no fraction; two additions are cheaper than an addition and the
+     * rounding instruction. */
+    v16 shifter = _mm512_set1_ps(0x1.8p+23f);
+    v16 whole = _mm512_add_round_ps(a, shifter, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+    return _mm512_sub_ps(whole, _mm512_sub_ps(shifter, b));
 }
 
 V16_FN v16 v16_abs(v16 a)
