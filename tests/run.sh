@@ -1,12 +1,12 @@
 #!/bin/sh
 # Build everything and run all tests.
 #
-# usage: sh tests/run.sh [BUILD_DIR [option of "meson setup" ...]]
+# usage: [QDBG_TESTS="option ..."] sh tests/run.sh [BUILD_DIR [option of "meson setup" ...]]
 #
 # Does everything itself, from a fresh Debian 12 on: installs what is missing (as root or through
 # sudo), builds into BUILD_DIR (build/ when none is given; options count only when it is new), and
-# runs the tests. The last line is "N passed, N failed, N skipped"; the exit status is 1 when
-# something failed.
+# runs the tests; QDBG_TESTS may hold options of "meson test", such as a suite. The last line is
+# "N passed, N failed, N skipped"; the exit status is 1 when something failed.
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -21,5 +21,5 @@ meson compile -C "$build"
 
 log=$build/meson-logs/testlog.json
 rm -f "$log"
-meson test -C "$build" --no-rebuild --print-errorlogs || true
+meson test -C "$build" --no-rebuild --print-errorlogs ${QDBG_TESTS:-} || true
 exec python3 tests/count.py "$log"

@@ -170,7 +170,8 @@ static int open_data(run *r)
     if (o->labels && !samples_label(&r->inputs, r->graph, o->labels))
         return EXIT_WRONG;
     const bool own = o->calibration.n > 0;
-    const uint64_t n = r->inputs.n < DEFAULT_CALIBRATION ? r->inputs.n : DEFAULT_CALIBRATION;
+    const uint64_t step = r->inputs.step, runs = (DEFAULT_CALIBRATION + step - 1) / step;
+    const uint64_t n = r->inputs.n < runs * step ? r->inputs.n : runs * step;
     if (!samples_open(&r->calibration, r->graph, own ? &o->calibration : &o->inputs, o, own ? 0 : n,
                       threads))
         return EXIT_WRONG;

@@ -116,20 +116,20 @@ static uint64_t model_batch(const qdbg_graph *graph)
     return (uint64_t)info.dims[0];
 }
 
-static bool choose_counts(samples *s, uint64_t step, uint64_t limit, uint32_t threads)
+static bool choose_counts(samples *s, uint64_t limit, uint32_t threads)
 {
     const uint64_t all = s->inputs[0].array.dims[0];
     const uint64_t wanted = limit && limit < all ? limit : all;
     uint64_t bytes = 0;
-    s->n = wanted - wanted % step;
+    s->n = wanted - wanted % s->step;
     if (s->n == 0) {
         console_error("%s: %llu samples, but the model runs %llu at a time", s->inputs[0].path,
-                      (unsigned long long)wanted, (unsigned long long)step);
+                      (unsigned long long)wanted, (unsigned long long)s->step);
         return false;
     }
     if (s->n < wanted)
         console_warning("%s: the model runs %llu samples at a time; using the first %llu of %llu",
-                        s->inputs[0].path, (unsigned long long)step, (unsigned long long)s->n,
+                        s->inputs[0].path, (unsigned long long)s->step, (unsigned long long)s->n,
                         (unsigned long long)wanted);
     for (uint32_t i = 0; i < s->n_inputs; i++)
         bytes += s->inputs[i].size * sizeof(float);
@@ -138,7 +138,7 @@ static bool choose_counts(samples *s, uint64_t step, uint64_t limit, uint32_t th
         s->batch = MAX_BATCH;
     if (s->batch < 4 * (uint64_t)threads)
         s->batch = 4 * (uint64_t)threads;
-    s->batch += (step - s->batch % step) % step;
+    s->batch += (s->step - s->batch % s->step) % s->step;
     if (s->batch > s->n)
         s->batch = s->n;
     return true;
@@ -183,7 +183,8 @@ bool samples_open(samples *s, const qdbg_graph *graph, const path_list *paths, c
         if (!fit_input(&s->inputs[i], graph, i, o))
             return false;
     }
-    return choose_counts(s, model_batch(graph), limit, threads) && allocate(s);
+    s->step = model_batch(graph);
+    return choose_counts(s, limit, threads) && allocate(s);
 }
 
 void samples_close(samples *s)

@@ -32,8 +32,9 @@ typedef struct samples {
     sample_input inputs[MAX_INPUTS];
     qdbg_view views[MAX_INPUTS]; /* what a batch shows */
     uint32_t n_inputs;
-    uint64_t n;      /* samples */
-    uint64_t batch;  /* samples of a full batch */
+    uint64_t step;   /* samples that the model runs at a time */
+    uint64_t n;      /* samples, a multiple of step */
+    uint64_t batch;  /* samples of a full batch, likewise */
     int64_t *labels; /* [n], or NULL */
 } samples;
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """libqdebug from Python with ctypes: a network written in Python is diagnosed by the library.
 
-usage: test_ffi.py LIBQDEBUG.so
+usage: test_ffi.py LIBQDEBUG.so SOURCE_DIR
 
 The graph, the engine that runs it, its data and its score are all here, in callbacks; the library
 sees them through its C interface alone. Needs nothing but Python's standard library. Prints
@@ -10,7 +10,9 @@ sees them through its C interface alone. Needs nothing but Python's standard lib
 
 import ctypes
 import json
+import os
 import random
+import re
 import sys
 import threading
 from ctypes import (CFUNCTYPE, POINTER, Structure, byref, c_char_p, c_double, c_float, c_int32,
@@ -460,9 +462,19 @@ def test_old_struct(lib):
     assert not ctx
 
 
+def test_readme(_):
+    """The README's Python example prints what it says. (Its library is the one loaded here.)"""
+    with open(os.path.join(sys.argv[2], "README.md"), encoding="utf-8") as f:
+        block = re.search(r"^```python\n(.*?)^```", f.read(), flags=re.M | re.S).group(1)
+    printed = []
+    exec(block, {"print": printed.append})  # pylint: disable=exec-used
+    promised = re.search(r"^print\(.*\)  # (.*)$", block, flags=re.M).group(1)
+    assert [str(p) for p in printed] == [promised], printed
+
+
 def main():
-    if len(sys.argv) != 2:
-        print("usage: test_ffi.py LIBQDEBUG.so", file=sys.stderr)
+    if len(sys.argv) != 3:
+        print("usage: test_ffi.py LIBQDEBUG.so SOURCE_DIR", file=sys.stderr)
         return 2
     lib = load(sys.argv[1])
     passed = failed = 0

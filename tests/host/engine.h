@@ -10,8 +10,8 @@
 
 typedef struct engine engine;
 
-/* Hands a computed tensor to the library; `qdbg_tap_wants` said yes. 0 to go on. The engine's own is
- * engine_tap; a test that breaks a rule puts its own in its place. */
+/* Hands a computed tensor to the library; `qdbg_tap_wants` said yes. 0 to go on. The engine's own
+ * is engine_tap; a test that breaks a rule puts its own in its place. */
 typedef int32_t (*engine_tap_fn)(engine *e, qdbg_tap *tap, uint32_t value, qdbg_view *tensor);
 
 /* What engine_run returns. */

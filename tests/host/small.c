@@ -137,7 +137,8 @@ static uint32_t gemm(build *b, const char *name, uint32_t x, int64_t ins)
 
 static uint32_t features(build *b, uint32_t x)
 {
-    static const int64_t stem[] = {6, 1, 3, 3}, depthwise[] = {6, 1, 3, 3}, pointwise[] = {8, 6, 1, 1};
+    static const int64_t stem[] = {6, 1, 3, 3}, depthwise[] = {6, 1, 3, 3},
+                         pointwise[] = {8, 6, 1, 1};
     static const int64_t ones[] = {1, 1, 1, 1}, twos[] = {2, 2};
     x = conv(b, "stem", x, stem, true);
     ints(b, "pads", ones, 4);

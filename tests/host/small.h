@@ -1,4 +1,5 @@
-/* A network of every operator that the test engine has, small enough to be run thousands of times. */
+/* A network of every operator that the test engine has, small enough to be run thousands of times.
+ */
 #ifndef TESTS_HOST_SMALL_H
 #define TESTS_HOST_SMALL_H
 

@@ -1,6 +1,6 @@
-/* Hosts that fail, and hosts that lie: a callback that returns a number of its own at its k-th call,
- * a cancel at the k-th progress report, an engine that gives another result each time, and one whose
- * set_parameter does not keep what it is given. */
+/* Hosts that fail, and hosts that lie: a callback that returns a number of its own at its k-th
+ * call, a cancel at the k-th progress report, an engine that gives another result each time, and
+ * one whose set_parameter does not keep what it is given. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -23,6 +23,7 @@ typedef struct faulty {
     engine *engine;
     int function;                  /* that fails */
     uint64_t fail_at;              /* its call that fails, from 1; 0: none */
+    bool for_good;                 /* all later ones fail too */
     uint64_t n_calls[N_FUNCTIONS]; /* so far */
     int32_t code;                  /* what the failing call returns */
     bool half;                     /* set_parameter keeps 16 bits of each float */
@@ -30,7 +31,10 @@ typedef struct faulty {
 
 static bool fails(faulty *f, int function)
 {
-    return ++f->n_calls[function] == f->fail_at && f->function == function;
+    uint64_t n = ++f->n_calls[function];
+    if (f->function != function || f->fail_at == 0)
+        return false;
+    return f->for_good ? n >= f->fail_at : n == f->fail_at;
 }
 
 static int32_t faulty_run(void *user, qdbg_tap *tap, const qdbg_view *inputs, uint32_t n_inputs)
@@ -110,8 +114,8 @@ static void assert_told(const trial_call *call, int function, uint64_t k, qdbg_s
     assert_int_equal(qdbg_ctx_error(w->ctx, &info), QDBG_OK);
     if (status != QDBG_E_CALLBACK || info.status != QDBG_E_CALLBACK ||
         info.callback_code != fault.code || !strstr(info.message, names[function]))
-        fail_msg("%s, call %llu of %s: %s '%s'", call->name, (unsigned long long)k,
-                 names[function], qdbg_status_name(status), info.message);
+        fail_msg("%s, call %llu of %s: %s '%s'", call->name, (unsigned long long)k, names[function],
+                 qdbg_status_name(status), info.message);
 }
 
 /* Fail the first call, then the second, and so on until there are no more. */
@@ -157,6 +161,32 @@ static void test_set_parameter_that_fails(void **state)
 {
     (void)state;
     fail_in_all(SET);
+}
+
+/* Nobody can put the parameters back then, but the call ends well and says why. */
+static void test_set_parameter_that_fails_for_good(void **state)
+{
+    (void)state;
+    engine *good = w->engine;
+    w->engine = fault.engine = engine_new(w->graph);
+    assert_non_null(w->engine);
+    fault.for_good = true;
+    for (size_t i = 0; i < TRIAL_CALLS; i++) {
+        fault.n_calls[SET] = 0;
+        fault.function = SET;
+        fault.code = 9;
+        fault.fail_at = 2;
+        qdbg_status status = trial_calls[i].make(&t);
+        if (fault.n_calls[SET] < 2)
+            ASSERT_OK(w, status);
+        else
+            assert_told(&trial_calls[i], SET, 2, status);
+    }
+    fault.for_good = false;
+    fault.fail_at = 0;
+    engine_free(w->engine);
+    w->engine = fault.engine = good;
+    trial_assert_unharmed(&t);
 }
 
 /* A failure to put parameters back does not cover up what went wrong before. */
@@ -310,6 +340,7 @@ int main(void)
         cmocka_unit_test(test_run_that_fails),
         cmocka_unit_test(test_get_parameter_that_fails),
         cmocka_unit_test(test_set_parameter_that_fails),
+        cmocka_unit_test(test_set_parameter_that_fails_for_good),
         cmocka_unit_test(test_first_failure_is_the_one_told),
         cmocka_unit_test(test_cancel_at_every_report_of_progress),
         cmocka_unit_test(test_host_that_is_not_deterministic),

@@ -59,9 +59,12 @@ static qdbg_status call_diagnose(trial *t)
 }
 
 const trial_call trial_calls[TRIAL_CALLS] = {
-    {"run", call_run, false},           {"new simulation", call_create, true},
-    {"calibration", call_calibrate, true}, {"evaluation", call_evaluate, true},
-    {"sweep", call_sweep, true},        {"diagnosis", call_diagnose, true},
+    {"run", call_run, false},
+    {"new simulation", call_create, true},
+    {"calibration", call_calibrate, true},
+    {"evaluation", call_evaluate, true},
+    {"sweep", call_sweep, true},
+    {"diagnosis", call_diagnose, true},
 };
 
 static double score(trial *t)

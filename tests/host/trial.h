@@ -1,4 +1,5 @@
-/* Every kind of call that makes a host run, and whether anything is the worse for one that failed. */
+/* Every kind of call that makes a host run, and whether anything is the worse for one that failed.
+ */
 #ifndef TESTS_HOST_TRIAL_H
 #define TESTS_HOST_TRIAL_H
 

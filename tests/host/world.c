@@ -41,8 +41,8 @@ static bool kws_samples(size_t n, samples *out, const char **why)
     return samples_kws(getenv("QDBG_ZOO"), n, out, why);
 }
 
-const network network_demo = {"demo", 100, 40, samples_fashion, demo_graph};
-const network network_kws = {"kws", 100, 30, kws_samples, kws_graph};
+const network network_demo = {"demo", 64, 24, samples_fashion, demo_graph};
+const network network_kws = {"kws", 64, 30, kws_samples, kws_graph};
 const network network_small = {"small", 10, 4, small_samples, small_graph};
 
 void world_assert_ok(const world *w, qdbg_status status, const char *file, int line)
