@@ -35,8 +35,10 @@ static uint32_t output_channels(const qdbg_graph *g, const qdbg__node *layer)
         return 0;
     if (qdbg__node_is(layer, "Conv"))
         return (uint32_t)w->dims[0];
-    if (qdbg__node_is(layer, "ConvTranspose"))
-        return (uint32_t)(w->dims[1] * qdbg__attr_int(layer, "group", 1));
+    if (qdbg__node_is(layer, "ConvTranspose")) {
+        int64_t group = qdbg__attr_int(layer, "group", 1);
+        return group > 0 && w->dims[0] % group == 0 ? (uint32_t)(w->dims[1] * group) : 0;
+    }
     return (uint32_t)w->dims[qdbg__attr_int(layer, "transB", 0) ? 0 : 1];
 }
 
@@ -46,7 +48,9 @@ static bool bias_foldable(const qdbg_graph *g, const qdbg__node *layer, uint32_t
 {
     if (layer->n_in < 3 || layer->in[2] == QDBG_NONE)
         return true;
-    return own_param(g, layer, 2) && g->values[layer->in[2]].bytes == channels * sizeof(float);
+    const qdbg__value *b = &g->values[layer->in[2]];
+    return own_param(g, layer, 2) && b->bytes == channels * sizeof(float) && b->rank > 0 &&
+           b->dims[b->rank - 1] == (int64_t)channels;
 }
 
 static bool is_layer(const qdbg__node *n)

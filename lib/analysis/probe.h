@@ -21,7 +21,8 @@ void qdbg__probe_free(qdbg_model *model, qdbg__probe *probe);
 /* Are all outputs the same to the bit? */
 bool qdbg__probe_same(const qdbg_model *model, const qdbg__probe *a, const qdbg__probe *b);
 
-/* Largest |a - b| over largest |a|, of all float32 outputs; infinite where either is not finite. */
+/* Largest |a - b| over largest |a|, of all float32 outputs; infinite where one that differs is not
+ * finite. */
 double qdbg__probe_difference(const qdbg_model *model, const qdbg__probe *a, const qdbg__probe *b);
 
 /* The first value in topological order whose fingerprints differ, or QDBG_NONE. */

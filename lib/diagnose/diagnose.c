@@ -91,8 +91,8 @@ static void mark_wanted(const qdbg__chart *c, uint8_t *wanted)
             wanted[c->sim->quantizers[i].place.value] = 1;
 }
 
-/* Run the model as it came (`before`) again with every quantizer bypassed. This comes before folding,
- * which would have sent the parameters through a careless host already. */
+/* Run the model as it came (`before`) again with every quantizer bypassed. This comes before
+ * folding, which would have sent the parameters through a careless host already. */
 static qdbg_status compare_bypassed(qdbg__chart *c, const uint8_t *wanted,
                                     const qdbg__probe *before)
 {

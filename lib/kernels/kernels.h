@@ -1,8 +1,8 @@
 /* The tensor core's kernels: one table of functions for each instruction set. Layer 2.
  * *_ref.c is the specification (doc/numerics.md explains it); every other set gives the same bits.
- * Kernels check nothing: their callers have. They never allocate, and any pointer alignment is
- * allowed. Source and destination are the same memory or do not overlap; where the element types
- * differ they do not overlap. */
+ * Kernels check nothing: their callers have. They never allocate. Vectors need no alignment beyond
+ * that of their elements. Source and destination are the same memory or do not overlap; where the
+ * element types differ they do not overlap. */
 #ifndef QDBG_KERNELS_KERNELS_H
 #define QDBG_KERNELS_KERNELS_H
 

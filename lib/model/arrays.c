@@ -91,7 +91,7 @@ qdbg_status qdbg_arrays_dataset(qdbg_arrays *a, qdbg_dataset *dataset)
     if (!a || !dataset)
         return QDBG_E_INVALID;
     *dataset = (qdbg_dataset)QDBG_DATASET_INIT;
-    dataset->n_batches = (a->n_samples + a->batch_size - 1) / a->batch_size;
+    dataset->n_batches = (a->n_samples - 1) / a->batch_size + 1;
     dataset->user = a;
     dataset->batch = give_batch;
     return QDBG_OK;

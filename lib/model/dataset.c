@@ -48,7 +48,8 @@ static qdbg_status check_finite(qdbg_model *m, const qdbg_batch *b, uint64_t fir
         while (isfinite(((const float *)in->data)[at]))
             at++;
         const char *name = m->graph->values[m->graph->inputs[i]].name;
-        uint64_t sample = first_sample + at / (count / b->n_samples);
+        uint64_t per_sample = in->rank > 0 ? count / b->n_samples : 1;
+        uint64_t sample = first_sample + at / per_sample;
         return qdbg__fail_at(m->ctx, QDBG_E_NUMERIC, NULL, name,
                              "input '%s', sample %llu: an element is NaN or infinite", name,
                              (unsigned long long)sample);

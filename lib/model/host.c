@@ -51,10 +51,10 @@ static bool observed(const qdbg_tap *t, uint32_t value)
 
 static bool wants(const qdbg_tap *t, uint32_t value)
 {
-    const qdbg__value *v = &t->model->graph->values[value];
-    if (v->is_param)
-        return false;
-    return quantizer_at(t, value) || output_at(t, value) != QDBG_NONE || observed(t, value);
+    if (output_at(t, value) != QDBG_NONE)
+        return true;
+    return !t->model->graph->values[value].is_param &&
+           (quantizer_at(t, value) || observed(t, value));
 }
 
 int32_t qdbg_tap_wants(const qdbg_tap *tap, uint32_t value)
@@ -141,6 +141,17 @@ static void mark_read(qdbg_tap *t, uint32_t value)
     }
 }
 
+static qdbg_status check_view(qdbg_tap *t, uint32_t value, const qdbg_view *tensor)
+{
+    char fault[QDBG__MESSAGE_SIZE];
+    if (!tensor)
+        return qdbg__fail(t->model->ctx, QDBG_E_INVALID, "the tapped tensor is NULL");
+    if (qdbg__view_check(t->model->ctx, tensor, "the tensor") == QDBG_OK)
+        return QDBG_OK;
+    snprintf(fault, sizeof fault, "%s", t->model->ctx->error_message);
+    return broken_rule(t, value, 3, fault);
+}
+
 /* Show each run's part of the tensor. */
 static qdbg_status observe_runs(qdbg_tap *t, uint32_t value, const qdbg_view *tensor)
 {
@@ -154,7 +165,8 @@ static qdbg_status observe_runs(qdbg_tap *t, uint32_t value, const qdbg_view *te
             t->job->observe(t->job->observe_user, 0, t->variant_index, run, value, &one);
         if (status != QDBG_OK)
             return status;
-        one.data = (char *)one.data + bytes;
+        if (one.rank > 0) /* all runs share a scalar */
+            one.data = (char *)one.data + bytes;
     }
     return QDBG_OK;
 }
@@ -193,7 +205,7 @@ qdbg_status qdbg_tap_value(qdbg_tap *tap, uint32_t value, const qdbg_view *tenso
             qdbg__fail(ctx, QDBG_E_HOST, "host rule 1 is broken: value %u does not exist", value);
         return tap->status;
     }
-    tap->status = qdbg__view_check(ctx, tensor, tap->model->graph->values[value].name);
+    tap->status = check_view(tap, value, tensor);
     if (tap->status != QDBG_OK || !wants(tap, value))
         return tap->status;
     tap->status = check_rules(tap, value, tensor);

@@ -27,13 +27,15 @@ qdbg_status qdbg__journal_undo(qdbg_model *m, qdbg__journal *j, size_t keep)
     while (j->n > keep) {
         qdbg__journal_entry *e = &j->entries[--j->n];
         qdbg_status status = m->backend->set(m, e->value, e->data, e->count);
-        m->version++;
-        qdbg__free(m->ctx, e->data, e->count, sizeof *e->data);
         if (status != QDBG_OK && first == QDBG_OK) {
             first = status;
             if (told.status == QDBG_OK)
                 qdbg__failure_save(m->ctx, &told);
         }
+        if (status != QDBG_OK) /* what it holds now is anyone's guess: ask once more */
+            m->backend->set(m, e->value, e->data, e->count);
+        m->version++;
+        qdbg__free(m->ctx, e->data, e->count, sizeof *e->data);
     }
     qdbg__failure_restore(m->ctx, &told);
     return first;

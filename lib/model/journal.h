@@ -18,8 +18,9 @@ typedef struct qdbg__journal {
 /* Note a parameter's present elements. */
 qdbg_status qdbg__journal_note(qdbg_model *model, qdbg__journal *journal, uint32_t value);
 
-/* Set entries n - 1 down to `keep` back and forget them. Goes on after a failure and returns the
- * first. Where the context's record holds a failure already, that one stays the one told. */
+/* Set entries n - 1 down to `keep` back and forget them. What a host refuses it is asked to take
+ * once more; goes on after a failure and returns the first. Where the context's record holds a
+ * failure already, that one stays the one told. */
 qdbg_status qdbg__journal_undo(qdbg_model *model, qdbg__journal *journal, size_t keep);
 
 /* Forget everything without setting it back. */

@@ -120,21 +120,32 @@ static void update_agreement(tally *t, const qdbg_metric_input *in, int64_t clas
     t->n += in->n_samples;
 }
 
-/* Sample by sample, so that sums do not depend on how samples are batched. A difference that is not
- * finite has drowned the signal: it counts as infinite noise. */
+/* The noise of a pair. A difference that is not finite has drowned the signal: it counts as
+ * infinite noise; NaN or an infinity that is the same on both sides is no difference. */
+static double noise_of(const qdbg__error *e, const float *f, const float *y, uint64_t n)
+{
+    for (uint64_t i = 0; e->n_nonfinite > 0 && i < n; i++)
+        if (!(f[i] == y[i]) && !(isnan(f[i]) && isnan(y[i])) && !isfinite(y[i] - f[i]))
+            return (double)INFINITY;
+    return e->sum_ee;
+}
+
+/* Sample by sample, so that sums do not depend on how samples are batched. */
 static void update_sqnr(qdbg_ctx *ctx, tally *t, const qdbg_metric_input *in)
 {
     const qdbg__kernels *kernels = qdbg__kernels_of(ctx);
     for (uint64_t s = 0; s < in->n_samples; s++)
         for (uint32_t o = 0; o < in->n_outputs; o++) {
-            if (in->outputs[o].dtype != QDBG_F32)
+            uint64_t count = qdbg_view_count(&in->outputs[o]), n = count / in->n_samples;
+            bool whole = count % in->n_samples != 0; /* not made of samples */
+            if (in->outputs[o].dtype != QDBG_F32 || (whole && s > 0))
                 continue;
-            uint64_t n = qdbg_view_count(&in->outputs[o]) / in->n_samples;
-            const float *f = in->float_outputs[o].data, *y = in->outputs[o].data;
+            const float *f = (const float *)in->float_outputs[o].data + s * n;
+            const float *y = (const float *)in->outputs[o].data + s * n;
             qdbg__error e = {0};
-            kernels->error(f + s * n, y + s * n, n, &e);
+            kernels->error(f, y, whole ? count : n, &e);
             t->signal += e.sum_aa;
-            t->noise += e.n_nonfinite ? (double)INFINITY : e.sum_ee;
+            t->noise += noise_of(&e, f, y, whole ? count : n);
         }
     t->n += in->n_samples;
 }

@@ -71,11 +71,10 @@ qdbg_status qdbg_model_set_parameter(qdbg_model *m, uint32_t value, const float 
                                      uint64_t count)
 {
     qdbg_status status = check_parameter(m, value, data, count);
-    if (status == QDBG_OK)
-        status = m->backend->set(m, value, data, count);
-    if (status == QDBG_OK)
-        m->version++;
-    return status;
+    if (status != QDBG_OK)
+        return status;
+    m->version++; /* also where it fails: a host may have copied half of it */
+    return m->backend->set(m, value, data, count);
 }
 
 /* ---- inputs ---- */
@@ -214,13 +213,19 @@ static qdbg_status check_output(qdbg_model *m, uint32_t i, uint64_t n_runs, cons
     qdbg_status status = qdbg__view_check(m->ctx, out, name);
     if (status != QDBG_OK)
         return status;
-    if (out->dtype == want.dtype && qdbg__shape_equal(out->rank, out->dims, want.rank, want.dims))
+    if (want.rank == 0 && n_runs > 1)
+        return qdbg__fail_at(m->ctx, QDBG_E_SHAPE, NULL, name,
+                             "output '%s' is a scalar, which cannot hold the results of %llu runs",
+                             name, (unsigned long long)n_runs);
+    if (out->dtype != want.dtype)
+        return qdbg__fail_at(m->ctx, QDBG_E_TYPE, NULL, name, "output '%s' is given as %s, not %s",
+                             name, qdbg_dtype_name(out->dtype), qdbg_dtype_name(want.dtype));
+    if (qdbg__shape_equal(out->rank, out->dims, want.rank, want.dims))
         return QDBG_OK;
     qdbg__shape_text(out->rank, out->dims, have, sizeof have);
     qdbg__shape_text(want.rank, want.dims, wanted, sizeof wanted);
     return qdbg__fail_at(m->ctx, QDBG_E_SHAPE, NULL, name,
-                         "output '%s' is given as %s %s, not %s %s", name,
-                         qdbg_dtype_name(out->dtype), have, qdbg_dtype_name(want.dtype), wanted);
+                         "output '%s' is given as %s, not %s", name, have, wanted);
 }
 
 /* True when only shapes are asked for, which are then filled in. */

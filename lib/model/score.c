@@ -96,6 +96,15 @@ static qdbg_status score_part(pass *p, const qdbg__stretch *s)
     return status == QDBG_OK ? update_metrics(p, s, s->n_runs) : status;
 }
 
+/* A scalar has no dimension along which runs could be joined. */
+static bool has_scalar_output(const qdbg_model *m)
+{
+    for (size_t i = 0; i < m->graph->n_outputs; i++)
+        if (m->run_outputs[i].rank == 0)
+            return true;
+    return false;
+}
+
 /* Cut a stretch further where the outputs of all variants would take too much memory. */
 static qdbg_status score_stretch(void *user, const qdbg__stretch *s)
 {
@@ -103,6 +112,8 @@ static qdbg_status score_stretch(void *user, const qdbg__stretch *s)
     qdbg_model *m = p->model;
     uint64_t fits = OUTPUT_BYTES / (run_bytes(m) * p->job->n_variants);
     uint64_t least = (uint64_t)m->ctx->n_threads * 2, step = fits > least ? fits : least;
+    if (has_scalar_output(m))
+        step = 1;
     if (step >= s->n_runs)
         return score_part(p, s);
     qdbg_view *slice = qdbg__alloc(m->ctx, m->graph->n_inputs, sizeof *slice);

@@ -51,13 +51,19 @@ static void integer_range(const qdbg_quant_spec *spec, int32_t *qmin, int32_t *q
         *qmin = -*qmax;
 }
 
-/* A scale whose whole grid is finite and whose steps are normal numbers. */
-static float usable_scale(double scale, int32_t qmin, int32_t qmax)
+static float normal_scale(double scale)
 {
-    float largest = FLT_MAX / (float)(qmax - qmin);
-    if (!(scale >= (double)FLT_MIN))
-        return FLT_MIN;
-    return scale > (double)largest ? largest : (float)scale;
+    return scale >= (double)FLT_MIN ? (float)scale : FLT_MIN;
+}
+
+/* Near FLT_MAX the half step that rounding adds would make an end infinite. */
+static float finite_scale(float scale, const qdbg_encoding *e)
+{
+    int32_t below = e->zero_point - e->qmin, above = e->qmax - e->zero_point;
+    float reach = (float)(below > above ? below : above), largest = FLT_MAX / reach;
+    if (isinf(largest * reach))
+        largest = nextafterf(largest, 0.0f);
+    return scale > largest ? largest : scale;
 }
 
 qdbg_encoding qdbg__encoding_of_range(const qdbg_quant_spec *spec, float min, float max)
@@ -65,15 +71,18 @@ qdbg_encoding qdbg__encoding_of_range(const qdbg_quant_spec *spec, float min, fl
     qdbg_encoding e = QDBG_ENCODING_INIT;
     integer_range(spec, &e.qmin, &e.qmax);
     double lo = min < 0 ? (double)min : 0.0, hi = max > 0 ? (double)max : 0.0;
+    float scale;
     if (spec->symmetry == QDBG_ASYMMETRIC) {
-        e.scale = usable_scale((hi - lo) / (double)(e.qmax - e.qmin), e.qmin, e.qmax);
-        double zero = rint((double)e.qmin - lo / (double)e.scale);
-        e.zero_point = zero > (double)e.qmax ? e.qmax : (int32_t)zero;
+        double steps = (double)(e.qmax - e.qmin), exact = (hi - lo) / steps;
+        scale = normal_scale(exact);
+        /* From the range, not from the rounded scale: [-a, a] is a tie whatever a. */
+        double below = exact < (double)FLT_MIN ? lo / (double)FLT_MIN : lo * steps / (hi - lo);
+        e.zero_point = (int32_t)rint((double)e.qmin - below);
     } else {
         double end = spec->is_signed && -lo > hi ? -lo : hi;
-        e.scale = usable_scale(end / (double)e.qmax, e.qmin, e.qmax);
-        e.zero_point = 0;
+        scale = normal_scale(end / (double)e.qmax);
     }
+    e.scale = finite_scale(scale, &e);
     e.min = (float)(e.qmin - e.zero_point) * e.scale;
     e.max = (float)(e.qmax - e.zero_point) * e.scale;
     return e;

@@ -3,6 +3,7 @@
 
 #include "report_html.h"
 
+#define MOST_TICKS 12
 #define LINK_TAIL 20 /* code points of a long name that are never cut off */
 
 /* ---- texts and numbers ---- */
@@ -154,15 +155,24 @@ bool qdbg__html_were_run(qdbg__report *r)
 
 qdbg__html_axis qdbg__html_axis_make(double low, double high, int n)
 {
-    double span = high - low;
-    /* Nothing to spread, or numbers too far apart to draw: a scale all the same. */
-    if (!(span > 0) || !isfinite(span) || span < 1e-9 * fmax(fabs(low), fabs(high)))
-        return (qdbg__html_axis){low - 0.5, low + 0.5, 0.5, 2};
+    double span = high - low, size = fmax(fabs(low), fabs(high));
+    if (!isfinite(span)) /* too far apart to draw: a scale all the same */
+        return (qdbg__html_axis){0, 1, 1, 0};
+    if (span < 1e-9 * size || span <= 0) { /* nothing to spread */
+        double pad = fmax(0.5, 0.5 * size);
+        return (qdbg__html_axis){low - pad, low + pad, pad, pad < 10 ? 2 : 0};
+    }
     double power = pow(10, floor(log10(span / n)));
     double first = span / n / power;
     double tick = power * (first <= 1 ? 1 : first <= 2 ? 2 : first <= 5 ? 5 : 10);
     int decimals = (int)fmin(9, fmax(0, -floor(log10(tick) + 1e-9)));
     return (qdbg__html_axis){low, high, tick, decimals};
+}
+
+bool qdbg__html_axis_tick(const qdbg__html_axis *axis, int i, double *v)
+{
+    *v = (ceil(axis->low / axis->tick) + i) * axis->tick;
+    return i < MOST_TICKS && *v <= axis->high;
 }
 
 double qdbg__html_axis_percent(const qdbg__html_axis *axis, double v)

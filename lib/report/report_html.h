@@ -60,6 +60,9 @@ typedef struct qdbg__html_axis {
 /* A scale over low..high with about `n` ticks. */
 qdbg__html_axis qdbg__html_axis_make(double low, double high, int n);
 
+/* Tick `i`, from 0: false behind the last one. */
+bool qdbg__html_axis_tick(const qdbg__html_axis *axis, int i, double *v);
+
 /* Where `v` lies between the ends: 0..100. */
 double qdbg__html_axis_percent(const qdbg__html_axis *axis, double v);
 

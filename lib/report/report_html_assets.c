@@ -216,7 +216,8 @@ const char *const qdbg__html_style[] = {
     ".dotkey.ring { border: 2px solid var(--ink); background: none; }",
     "",
     "/* ---- culprits ---- */",
-    ".culprits { display: grid; gap: 0.8rem; margin-top: 1.2rem; }",
+    ".culprits { display: grid; gap: 0.8rem; margin-top: 1.2rem;",
+    "  grid-template-columns: repeat(auto-fit, minmax(min(100%, 28rem), 1fr)); }",
     ".culprits > li { padding: 0.9rem 1.2rem 1rem; border: 1px solid var(--line);",
     "  border-radius: 10px;",
     "  background: var(--paper); }",
@@ -335,6 +336,8 @@ const char *const qdbg__html_style[] = {
     "  thead th, tbody th { position: static; white-space: normal; }",
     "  tbody th code, tbody th small { max-width: 85mm; }",
     "  a { text-decoration: none; }",
+    "  details::details-content { content-visibility: visible; display: block; }",
+    "  summary { display: none; }",
     "}",
     NULL,
 };

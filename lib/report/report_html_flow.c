@@ -199,7 +199,8 @@ static void put_score_axis(qdbg__text *t, const qdbg__html_axis *axis)
 {
     qdbg__text_add(t, "<div class=\"row\" aria-hidden=\"true\"><span></span>"
                       "<span class=\"plot axis\">");
-    for (double v = ceil(axis->low / axis->tick) * axis->tick; v <= axis->high; v += axis->tick) {
+    double v;
+    for (int i = 0; qdbg__html_axis_tick(axis, i, &v); i++) {
         qdbg__text_add(t, "<span style=\"");
         qdbg__html_style_percent(t, "left", qdbg__html_axis_percent(axis, v));
         qdbg__text_add(t, "\">");

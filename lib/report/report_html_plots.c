@@ -183,7 +183,8 @@ static double height_of(const qdbg__html_axis *axis, double sqnr)
 static void put_depth_scale(qdbg__text *t, const qdbg__html_axis *axis, bool unchanged)
 {
     qdbg__text_add(t, "<div class=\"y\" aria-hidden=\"true\">");
-    for (double v = ceil(axis->low / axis->tick) * axis->tick; v <= axis->high; v += axis->tick) {
+    double v;
+    for (int i = 0; qdbg__html_axis_tick(axis, i, &v); i++) {
         double height = height_of(axis, v);
         if (unchanged && height < 5)
             continue;
@@ -200,7 +201,8 @@ static void put_depth_scale(qdbg__text *t, const qdbg__html_axis *axis, bool unc
 
 static void put_depth_grid(qdbg__text *t, const qdbg__html_axis *axis)
 {
-    for (double v = ceil(axis->low / axis->tick) * axis->tick; v <= axis->high; v += axis->tick) {
+    double v;
+    for (int i = 0; qdbg__html_axis_tick(axis, i, &v); i++) {
         qdbg__text_add(t, "<line class=\"grid\" x1=\"0\" x2=\"100%\" y1=\"");
         qdbg__text_fixed(t, height_of(axis, v), 2);
         qdbg__text_add(t, "%\" y2=\"");

@@ -43,9 +43,10 @@ void qdbg__html_culprits(qdbg__report *r)
         if (!f.reason[0])
             continue;
         if (n++ == N_ADVISED) {
-            qdbg__text_add(t, "</ol>\n<details class=\"more\"><summary>The other ");
-            qdbg__html_count(t, total - N_ADVISED, "quantizer");
-            qdbg__text_add(t, "</summary>\n<ol class=\"culprits\">\n");
+            qdbg__text_addf(t,
+                            "</ol>\n<details class=\"more\"><summary>%u more</summary>\n"
+                            "<ol class=\"culprits\">\n",
+                            total - N_ADVISED);
         }
         put_advice(t, &f, i);
     }

@@ -84,6 +84,13 @@ static void add_score(qdbg__text *t, double v)
     qdbg__text_add(t, isnan(v) ? "-" : number);
 }
 
+static void add_digits(qdbg__text *t, double v)
+{
+    char number[QDBG__NUMBER_SIZE];
+    qdbg__format_digits(number, v, 4);
+    qdbg__text_add(t, isnan(v) ? "-" : number);
+}
+
 static void pad(qdbg__text *t, const char *number, int width)
 {
     qdbg__text_addf(t, " %*s", width, number);
@@ -140,7 +147,7 @@ static void put_head(qdbg__report *r)
     qdbg__text_add(t, ", drop ");
     add_score(t, qdbg__report_drop(r));
     qdbg__text_add(t, ", allowed ");
-    qdbg__text_digits(t, s->max_drop, 4);
+    add_digits(t, s->max_drop);
     qdbg__text_add(t, "\n");
 }
 

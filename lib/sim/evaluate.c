@@ -64,19 +64,31 @@ static qdbg_status merge_ranges(calibration *c)
     return QDBG_OK;
 }
 
+/* Change places with what quantizer `i` has observed; doing it again undoes it. */
+static qdbg_status swap_range(calibration *c, size_t i)
+{
+    qdbg__quantizer *q = &c->sim->quantizers[i];
+    qdbg__range before = q->observed;
+    uint8_t *seen = &c->wanted[q->place.value], was_seen = q->seen;
+    q->observed = c->ranges[i];
+    q->seen = *seen != 0;
+    c->ranges[i] = before;
+    *seen = was_seen;
+    return qdbg__sim_encode(c->sim, i);
+}
+
+/* All or none. Going back takes no memory: an encoding is there already, or is dropped. */
 static qdbg_status adopt_ranges(calibration *c)
 {
-    for (size_t i = 0; i < c->sim->n; i++) {
-        qdbg__quantizer *q = &c->sim->quantizers[i];
-        if (q->place.kind != QDBG_ACTIVATION)
-            continue;
-        q->observed = c->ranges[i];
-        q->seen = true;
-        qdbg_status status = qdbg__sim_encode(c->sim, i);
-        if (status != QDBG_OK)
-            return status;
-    }
-    return QDBG_OK;
+    qdbg_status status = QDBG_OK;
+    size_t i = 0;
+    for (; i < c->sim->n && status == QDBG_OK; i++)
+        if (c->sim->quantizers[i].place.kind == QDBG_ACTIVATION)
+            status = swap_range(c, i);
+    while (status != QDBG_OK && i-- > 0)
+        if (c->sim->quantizers[i].place.kind == QDBG_ACTIVATION)
+            (void)swap_range(c, i);
+    return status;
 }
 
 static qdbg_status begin_calibration(calibration *c)

@@ -413,8 +413,11 @@ qdbg_status qdbg_sim_set_spec(qdbg_sim *sim, uint32_t index, const qdbg_quant_sp
         q->spec.axis = before.axis; /* the channels that are reported stay the output channels */
     bool reread = is_weight(q) && q->spec.axis != before.axis;
     status = reread ? refresh_weight(sim, q) : encode(sim, q);
-    if (status != QDBG_OK)
-        q->spec = before; /* encodings were not replaced */
+    if (status != QDBG_OK) {
+        q->spec = before; /* encodings were not replaced ... */
+        if (reread)       /* ... but maybe what was observed of the channels */
+            sim->model_version = sim->model->version - 1;
+    }
     return status;
 }
 
@@ -442,10 +445,14 @@ qdbg_status qdbg_sim_set_range(qdbg_sim *sim, uint32_t index, float min, float m
     if (min > max)
         return qdbg__fail_at(sim->ctx, QDBG_E_INVALID, NULL, name,
                              "quantizer '%s': the range is upside down", name);
+    qdbg__quantizer before = *q;
     q->custom = true;
     q->custom_min = min;
     q->custom_max = max;
-    return encode(sim, q);
+    status = encode(sim, q);
+    if (status != QDBG_OK)
+        *q = before;
+    return status;
 }
 
 qdbg_status qdbg_sim_clear_range(qdbg_sim *sim, uint32_t index)
@@ -454,6 +461,10 @@ qdbg_status qdbg_sim_clear_range(qdbg_sim *sim, uint32_t index)
     qdbg_status status = pick(sim, index, &q);
     if (status != QDBG_OK)
         return status;
+    bool before = q->custom;
     q->custom = false;
-    return encode(sim, q);
+    status = encode(sim, q);
+    if (status != QDBG_OK)
+        q->custom = before;
+    return status;
 }

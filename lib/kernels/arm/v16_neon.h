@@ -20,6 +20,24 @@ typedef struct v16d {
     float64x2_t a, b, c, d, e, f, g, h;
 } v16d;
 
+/* A function by the instruction for each part, and how many operands it has. */
+#define V16_ONE(result, name, type, op)                      \
+    V16_FN result name(type x)                               \
+    {                                                        \
+        return (result){op(x.a), op(x.b), op(x.c), op(x.d)}; \
+    }
+#define V16_TWO(result, name, type, op)                                          \
+    V16_FN result name(type x, type y)                                           \
+    {                                                                            \
+        return (result){op(x.a, y.a), op(x.b, y.b), op(x.c, y.c), op(x.d, y.d)}; \
+    }
+#define V16D_TWO(name, op)                                                     \
+    V16_FN v16d name(v16d x, v16d y)                                           \
+    {                                                                          \
+        return (v16d){op(x.a, y.a), op(x.b, y.b), op(x.c, y.c), op(x.d, y.d),  \
+                      op(x.e, y.e), op(x.f, y.f), op(x.g, y.g), op(x.h, y.h)}; \
+    }
+
 V16_FN v16 v16_set1(float x)
 {
     float32x4_t v = vdupq_n_f32(x);
@@ -70,41 +88,12 @@ V16_FN void v16_stream_end(void)
     /* These stores obey the barriers that hand memory to another thread. */
 }
 
-V16_FN v16 v16_add(v16 x, v16 y)
-{
-    return (v16){vaddq_f32(x.a, y.a), vaddq_f32(x.b, y.b), vaddq_f32(x.c, y.c),
-                 vaddq_f32(x.d, y.d)};
-}
-
-V16_FN v16 v16_sub(v16 x, v16 y)
-{
-    return (v16){vsubq_f32(x.a, y.a), vsubq_f32(x.b, y.b), vsubq_f32(x.c, y.c),
-                 vsubq_f32(x.d, y.d)};
-}
-
-V16_FN v16 v16_mul(v16 x, v16 y)
-{
-    return (v16){vmulq_f32(x.a, y.a), vmulq_f32(x.b, y.b), vmulq_f32(x.c, y.c),
-                 vmulq_f32(x.d, y.d)};
-}
-
-V16_FN v16 v16_div(v16 x, v16 y)
-{
-    return (v16){vdivq_f32(x.a, y.a), vdivq_f32(x.b, y.b), vdivq_f32(x.c, y.c),
-                 vdivq_f32(x.d, y.d)};
-}
-
-V16_FN v16 v16_min(v16 x, v16 y)
-{
-    return (v16){vminq_f32(x.a, y.a), vminq_f32(x.b, y.b), vminq_f32(x.c, y.c),
-                 vminq_f32(x.d, y.d)};
-}
-
-V16_FN v16 v16_max(v16 x, v16 y)
-{
-    return (v16){vmaxq_f32(x.a, y.a), vmaxq_f32(x.b, y.b), vmaxq_f32(x.c, y.c),
-                 vmaxq_f32(x.d, y.d)};
-}
+V16_TWO(v16, v16_add, v16, vaddq_f32)
+V16_TWO(v16, v16_sub, v16, vsubq_f32)
+V16_TWO(v16, v16_mul, v16, vmulq_f32)
+V16_TWO(v16, v16_div, v16, vdivq_f32)
+V16_TWO(v16, v16_min, v16, vminq_f32)
+V16_TWO(v16, v16_max, v16, vmaxq_f32)
 
 V16_FN v16 v16_fma(v16 x, v16 y, v16 z)
 {
@@ -118,20 +107,14 @@ V16_FN v16 v16_fnma(v16 x, v16 y, v16 z)
                  vfmsq_f32(z.d, x.d, y.d)};
 }
 
-V16_FN v16 v16_trunc(v16 x)
-{
-    return (v16){vrndq_f32(x.a), vrndq_f32(x.b), vrndq_f32(x.c), vrndq_f32(x.d)};
-}
+V16_ONE(v16, v16_trunc, v16, vrndq_f32)
 
 V16_FN v16 v16_trunc_plus(v16 x, v16 y)
 {
     return v16_add(v16_trunc(x), y);
 }
 
-V16_FN v16 v16_abs(v16 x)
-{
-    return (v16){vabsq_f32(x.a), vabsq_f32(x.b), vabsq_f32(x.c), vabsq_f32(x.d)};
-}
+V16_ONE(v16, v16_abs, v16, vabsq_f32)
 
 V16_FN v16 v16_copysign(v16 size, v16 sign)
 {
@@ -140,17 +123,8 @@ V16_FN v16 v16_copysign(v16 size, v16 sign)
                  vbslq_f32(bit, sign.c, size.c), vbslq_f32(bit, sign.d, size.d)};
 }
 
-V16_FN v16m v16_lt(v16 x, v16 y)
-{
-    return (v16m){vcltq_f32(x.a, y.a), vcltq_f32(x.b, y.b), vcltq_f32(x.c, y.c),
-                  vcltq_f32(x.d, y.d)};
-}
-
-V16_FN v16m v16_le(v16 x, v16 y)
-{
-    return (v16m){vcleq_f32(x.a, y.a), vcleq_f32(x.b, y.b), vcleq_f32(x.c, y.c),
-                  vcleq_f32(x.d, y.d)};
-}
+V16_TWO(v16m, v16_lt, v16, vcltq_f32)
+V16_TWO(v16m, v16_le, v16, vcleq_f32)
 
 V16_FN v16m v16_isnan(v16 x)
 {
@@ -171,11 +145,7 @@ V16_FN v16 v16_select(v16m m, v16 x, v16 y)
                  vbslq_f32(m.d, x.d, y.d)};
 }
 
-V16_FN v16m v16m_or(v16m x, v16m y)
-{
-    return (v16m){vorrq_u32(x.a, y.a), vorrq_u32(x.b, y.b), vorrq_u32(x.c, y.c),
-                  vorrq_u32(x.d, y.d)};
-}
+V16_TWO(v16m, v16m_or, v16m, vorrq_u32)
 
 V16_FN unsigned v16m_count(v16m m)
 {
@@ -188,33 +158,11 @@ V16_FN int v16m_any(v16m m)
     return vmaxvq_u32(vorrq_u32(vorrq_u32(m.a, m.b), vorrq_u32(m.c, m.d))) != 0;
 }
 
-V16_FN v16i v16m_minus_one(v16m m)
-{
-    return (v16i){vreinterpretq_s32_u32(m.a), vreinterpretq_s32_u32(m.b),
-                  vreinterpretq_s32_u32(m.c), vreinterpretq_s32_u32(m.d)};
-}
-
-V16_FN v16i v16_bits(v16 x)
-{
-    return (v16i){vreinterpretq_s32_f32(x.a), vreinterpretq_s32_f32(x.b),
-                  vreinterpretq_s32_f32(x.c), vreinterpretq_s32_f32(x.d)};
-}
-
-V16_FN v16 v16i_float_bits(v16i x)
-{
-    return (v16){vreinterpretq_f32_s32(x.a), vreinterpretq_f32_s32(x.b), vreinterpretq_f32_s32(x.c),
-                 vreinterpretq_f32_s32(x.d)};
-}
-
-V16_FN v16i v16_cut(v16 x)
-{
-    return (v16i){vcvtq_s32_f32(x.a), vcvtq_s32_f32(x.b), vcvtq_s32_f32(x.c), vcvtq_s32_f32(x.d)};
-}
-
-V16_FN v16 v16_of_int(v16i x)
-{
-    return (v16){vcvtq_f32_s32(x.a), vcvtq_f32_s32(x.b), vcvtq_f32_s32(x.c), vcvtq_f32_s32(x.d)};
-}
+V16_ONE(v16i, v16m_minus_one, v16m, vreinterpretq_s32_u32)
+V16_ONE(v16i, v16_bits, v16, vreinterpretq_s32_f32)
+V16_ONE(v16, v16i_float_bits, v16i, vreinterpretq_f32_s32)
+V16_ONE(v16i, v16_cut, v16, vcvtq_s32_f32)
+V16_ONE(v16, v16_of_int, v16i, vcvtq_f32_s32)
 
 V16_FN v16i v16i_set1(int32_t x)
 {
@@ -235,35 +183,11 @@ V16_FN void v16i_store(int32_t *p, v16i x)
     vst1q_s32(p + 12, x.d);
 }
 
-V16_FN v16i v16i_add(v16i x, v16i y)
-{
-    return (v16i){vaddq_s32(x.a, y.a), vaddq_s32(x.b, y.b), vaddq_s32(x.c, y.c),
-                  vaddq_s32(x.d, y.d)};
-}
-
-V16_FN v16i v16i_sub(v16i x, v16i y)
-{
-    return (v16i){vsubq_s32(x.a, y.a), vsubq_s32(x.b, y.b), vsubq_s32(x.c, y.c),
-                  vsubq_s32(x.d, y.d)};
-}
-
-V16_FN v16i v16i_and(v16i x, v16i y)
-{
-    return (v16i){vandq_s32(x.a, y.a), vandq_s32(x.b, y.b), vandq_s32(x.c, y.c),
-                  vandq_s32(x.d, y.d)};
-}
-
-V16_FN v16i v16i_or(v16i x, v16i y)
-{
-    return (v16i){vorrq_s32(x.a, y.a), vorrq_s32(x.b, y.b), vorrq_s32(x.c, y.c),
-                  vorrq_s32(x.d, y.d)};
-}
-
-V16_FN v16i v16i_max(v16i x, v16i y)
-{
-    return (v16i){vmaxq_s32(x.a, y.a), vmaxq_s32(x.b, y.b), vmaxq_s32(x.c, y.c),
-                  vmaxq_s32(x.d, y.d)};
-}
+V16_TWO(v16i, v16i_add, v16i, vaddq_s32)
+V16_TWO(v16i, v16i_sub, v16i, vsubq_s32)
+V16_TWO(v16i, v16i_and, v16i, vandq_s32)
+V16_TWO(v16i, v16i_or, v16i, vorrq_s32)
+V16_TWO(v16i, v16i_max, v16i, vmaxq_s32)
 
 V16_FN v16i v16i_shl(v16i x, int n)
 {
@@ -282,17 +206,8 @@ V16_FN v16i v16i_shr(v16i x, int n)
                   v16i_shr_quarter(x.d, n)};
 }
 
-V16_FN v16m v16i_lt(v16i x, v16i y)
-{
-    return (v16m){vcltq_s32(x.a, y.a), vcltq_s32(x.b, y.b), vcltq_s32(x.c, y.c),
-                  vcltq_s32(x.d, y.d)};
-}
-
-V16_FN v16m v16i_eq(v16i x, v16i y)
-{
-    return (v16m){vceqq_s32(x.a, y.a), vceqq_s32(x.b, y.b), vceqq_s32(x.c, y.c),
-                  vceqq_s32(x.d, y.d)};
-}
+V16_TWO(v16m, v16i_lt, v16i, vcltq_s32)
+V16_TWO(v16m, v16i_eq, v16i, vceqq_s32)
 
 V16_FN v16i v16i_select(v16m m, v16i x, v16i y)
 {
@@ -367,33 +282,18 @@ V16_FN v16d v16d_of(v16 x)
                   vcvt_f64_f32(vget_low_f32(x.d)), vcvt_high_f64_f32(x.d)};
 }
 
-V16_FN v16d v16d_add(v16d x, v16d y)
+V16D_TWO(v16d_add, vaddq_f64)
+V16D_TWO(v16d_sub, vsubq_f64)
+V16D_TWO(v16d_mul, vmulq_f64)
+
+V16_FN v16d v16d_fma(v16d x, v16d y, v16d z)
 {
-    return (v16d){vaddq_f64(x.a, y.a), vaddq_f64(x.b, y.b), vaddq_f64(x.c, y.c),
-                  vaddq_f64(x.d, y.d), vaddq_f64(x.e, y.e), vaddq_f64(x.f, y.f),
-                  vaddq_f64(x.g, y.g), vaddq_f64(x.h, y.h)};
+    return (v16d){vfmaq_f64(z.a, x.a, y.a), vfmaq_f64(z.b, x.b, y.b), vfmaq_f64(z.c, x.c, y.c),
+                  vfmaq_f64(z.d, x.d, y.d), vfmaq_f64(z.e, x.e, y.e), vfmaq_f64(z.f, x.f, y.f),
+                  vfmaq_f64(z.g, x.g, y.g), vfmaq_f64(z.h, x.h, y.h)};
 }
 
-V16_FN v16d v16d_sub(v16d x, v16d y)
-{
-    return (v16d){vsubq_f64(x.a, y.a), vsubq_f64(x.b, y.b), vsubq_f64(x.c, y.c),
-                  vsubq_f64(x.d, y.d), vsubq_f64(x.e, y.e), vsubq_f64(x.f, y.f),
-                  vsubq_f64(x.g, y.g), vsubq_f64(x.h, y.h)};
-}
-
-V16_FN v16d v16d_mul(v16d x, v16d y)
-{
-    return (v16d){vmulq_f64(x.a, y.a), vmulq_f64(x.b, y.b), vmulq_f64(x.c, y.c),
-                  vmulq_f64(x.d, y.d), vmulq_f64(x.e, y.e), vmulq_f64(x.f, y.f),
-                  vmulq_f64(x.g, y.g), vmulq_f64(x.h, y.h)};
-}
-
-V16_FN v16d v16d_max(v16d x, v16d y)
-{
-    return (v16d){vmaxq_f64(x.a, y.a), vmaxq_f64(x.b, y.b), vmaxq_f64(x.c, y.c),
-                  vmaxq_f64(x.d, y.d), vmaxq_f64(x.e, y.e), vmaxq_f64(x.f, y.f),
-                  vmaxq_f64(x.g, y.g), vmaxq_f64(x.h, y.h)};
-}
+V16D_TWO(v16d_max, vmaxq_f64)
 
 V16_FN v16d v16d_abs(v16d x)
 {
@@ -412,5 +312,9 @@ V16_FN void v16d_store(double *p, v16d x)
     vst1q_f64(p + 12, x.g);
     vst1q_f64(p + 14, x.h);
 }
+
+#undef V16_ONE
+#undef V16_TWO
+#undef V16D_TWO
 
 #endif

@@ -1,27 +1,29 @@
-/* Per channel. The grids of many channels are made ready at once, a number for each lane. Long runs
- * then take one lane's, spread out. Short runs (the channel axis last, or nearly) take them as a
- * pattern, a grid for each position of a row, that serves row after row. */
+/* Per channel. Where rows repeat, each position of a row gets its grid once, as a pattern that
+ * serves row after row; that works for any length of run. Where they do not, as in weights, the
+ * runs go one by one, each with its grid spread out. */
 #ifndef QDBG_KERNELS_SIMD_FAKEQUANT_CHANNELS_H
 #define QDBG_KERNELS_SIMD_FAKEQUANT_CHANNELS_H
 
 #include "fakequant.h"
 
-/* Runs this long fill vectors of their own. */
-#define LONG_RUN 16
+/* So many rows at a time share what is loaded of a pattern. */
+#define ROWS 4
 
-/* Making a pattern ready costs about as much as this many rows of short runs. */
-#define PATTERN_ROWS 4
+/* Runs from this length on lose nothing by going one by one. Neither do shorter ones that come in
+ * few rows: making the pattern costs about as much as a row for every four elements of a run. */
+#define LONG_RUN 128
 
 /* Runs this long are worth a call each, and may go past the caches one by one. */
 #define VERY_LONG_RUN 4096
 
+/* A grid for each position or channel. Vectors may be written beyond the last. */
 #define PATTERN 512
 typedef struct grid_pattern {
-    _Alignas(64) float scale[PATTERN];
-    _Alignas(64) float inverse[PATTERN]; /* 0 marks a grid for the reference */
-    _Alignas(64) float least[PATTERN];
-    _Alignas(64) float most[PATTERN];
-    _Alignas(64) float lo[PATTERN];
+    _Alignas(64) float scale[PATTERN + 16];
+    _Alignas(64) float inverse[PATTERN + 16]; /* 0 marks a grid for the reference */
+    _Alignas(64) float least[PATTERN + 16];
+    _Alignas(64) float most[PATTERN + 16];
+    _Alignas(64) float lo[PATTERN + 16];
     int plain; /* all grids are, and round alike */
 } grid_pattern;
 
@@ -31,67 +33,105 @@ typedef struct channel_grids {
     size_t channels, inner;
 } channel_grids;
 
-/* Sixteen grids as they are found, before they are made ready. */
-typedef struct grids16 {
-    float scale[16];
-    int32_t zero_point[16], qmin[16], qmax[16];
-} grids16;
-
 /* No zero point of a plain grid is larger; below it the differences are exact in float32. */
 #define ZERO_POINT_MAX 0x1p+22f
 
-/* Returns whether all sixteen are plain. */
-V16_FN int pattern_finish(grid_pattern *p, size_t i, const grids16 *g)
+/* Copy what the grids of n channels from `c` hold, beginning anew after the last: zero_point, qmin
+ * and qmax stay integers for now, in the places of inverse, least and most. */
+static void pattern_gather(grid_pattern *p, const channel_grids *cg, size_t c, size_t n)
 {
-    v16 zero = v16_set1(0.0f), steps_max = v16_set1(PLAIN_STEPS_MAX), scale = v16_load(g->scale);
-    v16 zero_point = v16_of_int(v16i_load(g->zero_point));
-    v16 lo = v16_sub(v16_of_int(v16i_load(g->qmin)), zero_point);
-    v16 hi = v16_sub(v16_of_int(v16i_load(g->qmax)), zero_point);
+    int32_t unlike = 0;
+    for (size_t i = 0; i < n; i++) {
+        const qdbg__grid *grid = &cg->grids[c];
+        p->scale[i] = grid->scale;
+        memcpy(&p->inverse[i], &grid->zero_point, sizeof(float));
+        memcpy(&p->least[i], &grid->qmin, sizeof(float));
+        memcpy(&p->most[i], &grid->qmax, sizeof(float));
+        unlike |= grid->rounding ^ cg->grids[0].rounding;
+        c = c + 1 == cg->channels ? 0 : c + 1;
+    }
+    p->plain = unlike == 0;
+}
+
+V16_FN v16 gathered(const float *p)
+{
+    return v16_of_int(v16_bits(v16_load(p)));
+}
+
+/* From what was gathered, the rest; p->plain becomes 0 unless all sixteen are plain. */
+V16_FN void pattern_finish(grid_pattern *p, size_t i)
+{
+    v16 zero = v16_set1(0.0f), steps_max = v16_set1(PLAIN_STEPS_MAX),
+        scale = v16_load(p->scale + i);
+    v16 zero_point = gathered(p->inverse + i);
+    v16 lo = v16_sub(gathered(p->least + i), zero_point);
+    v16 hi = v16_sub(gathered(p->most + i), zero_point);
     v16m bad =
         v16m_or(v16_lt(scale, v16_set1(PLAIN_SCALE_MIN)), v16_lt(v16_set1(PLAIN_SCALE_MAX), scale));
     bad = v16m_or(bad, v16m_or(v16_lt(zero, lo), v16_lt(hi, zero)));
     bad = v16m_or(bad, v16m_or(v16_lt(steps_max, v16_sub(zero, lo)), v16_lt(steps_max, hi)));
     bad = v16m_or(bad, v16_lt(v16_set1(ZERO_POINT_MAX), v16_abs(zero_point)));
-    v16_store(p->scale + i, scale);
+    p->plain &= !v16m_any(bad);
     v16_store(p->inverse + i, v16_select(bad, zero, v16_div(v16_set1(1.0f), scale)));
     v16_store(p->least + i, v16_mul(lo, scale));
     v16_store(p->most + i, v16_mul(hi, scale));
     v16_store(p->lo + i, lo);
-    return !v16m_any(bad);
 }
 
-/* Make ready positions at .. at + n - 1 of a row, which begins anew after the last channel. */
-static void pattern_fill(grid_pattern *p, const channel_grids *cg, size_t at, size_t n)
+V16_FN void pattern_store(grid_pattern *p, size_t i, const grid16 *g)
 {
-    size_t c = at / cg->inner, left = cg->inner - at % cg->inner;
-    p->plain = 1;
-    for (size_t i = 0; i < n; i += 16) { /* whole vectors */
-        grids16 g;
-        for (size_t j = 0; j < 16; j++) {
-            const qdbg__grid *grid = &cg->grids[c];
-            g.scale[j] = grid->scale;
-            g.zero_point[j] = grid->zero_point;
-            g.qmin[j] = grid->qmin;
-            g.qmax[j] = grid->qmax;
-            p->plain &= grid->rounding == cg->grids[0].rounding;
-            if (--left == 0) {
-                left = cg->inner;
-                c = c + 1 == cg->channels ? 0 : c + 1;
-            }
-        }
-        p->plain &= pattern_finish(p, i, &g);
-    }
+    v16_store(p->scale + i, g->scale);
+    v16_store(p->inverse + i, g->inverse);
+    v16_store(p->least + i, g->least);
+    v16_store(p->most + i, g->most);
+    v16_store(p->lo + i, g->lo);
 }
 
-V16_FN grid16 pattern_at(const grid_pattern *p, size_t i)
+V16_FN grid16 pattern_load(const grid_pattern *p, size_t i)
 {
     return (grid16){v16_load_once(p->scale + i), v16_load_once(p->inverse + i),
                     v16_load_once(p->least + i), v16_load_once(p->most + i),
                     v16_load_once(p->lo + i)};
 }
 
-/* So many rows at a time share what is loaded of the pattern. */
-#define ROWS 4
+/* The one grid at `i` in all lanes. */
+V16_FN grid16 pattern_spread(const grid_pattern *p, size_t i)
+{
+    return (grid16){v16_set1(p->scale[i]), v16_set1(p->inverse[i]), v16_set1(p->least[i]),
+                    v16_set1(p->most[i]), v16_set1(p->lo[i])};
+}
+
+/* A grid for each of n channels from `c`. In two sweeps: a vector of numbers just stored one by one
+ * is slow to read. */
+static void pattern_of_channels(grid_pattern *p, const channel_grids *cg, size_t c, size_t n)
+{
+    pattern_gather(p, cg, c, (n + 15) / 16 * 16);
+    for (size_t i = 0; i < n; i += 16)
+        pattern_finish(p, i);
+}
+
+/* A grid for each of n positions from `at` of a row; rows may be several in one. Each run is filled
+ * with whole vectors, and what they spill over its end the next run overwrites. */
+static void pattern_of_positions(grid_pattern *p, const channel_grids *cg, size_t at, size_t n)
+{
+    grid_pattern of_channels;
+    size_t c = at / cg->inner, left = cg->inner - at % cg->inner;
+    size_t channels = (n + cg->inner - 1) / cg->inner + 1;
+    if (cg->inner == 1) {
+        pattern_of_channels(p, cg, c % cg->channels, n);
+        return;
+    }
+    pattern_of_channels(&of_channels, cg, c % cg->channels, channels);
+    p->plain = of_channels.plain;
+    for (size_t i = 0, k = 0; i < n; k++) {
+        grid16 g = pattern_spread(&of_channels, k);
+        size_t run = left < n - i ? left : n - i;
+        for (size_t j = 0; j < run; j += 16)
+            pattern_store(p, i + j, &g);
+        i += run;
+        left = cg->inner;
+    }
+}
 
 /* `rows` is a constant, at most ROWS. */
 V16_FN void rows_rounded(const float *src, float *dst, size_t rows, size_t stride, size_t n,
@@ -101,13 +141,13 @@ V16_FN void rows_rounded(const float *src, float *dst, size_t rows, size_t strid
     for (size_t r = 0; r < rows; r++)
         end[r] = v16_load(src + r * stride + n - 16);
     for (size_t i = 0; i + 16 < n; i += 16) {
-        grid16 g = pattern_at(p, i);
+        grid16 g = pattern_load(p, i);
         for (size_t r = 0; r < rows; r++) {
             size_t at = r * stride + i;
             v16_store(dst + at, fakequant16(v16_load(src + at), &g, rounding));
         }
     }
-    grid16 g = pattern_at(p, n - 16);
+    grid16 g = pattern_load(p, n - 16);
     for (size_t r = 0; r < rows; r++)
         v16_store(dst + r * stride + n - 16, fakequant16(end[r], &g, rounding));
 }
@@ -117,7 +157,7 @@ V16_FN void all_rows_rounded(const float *src, float *dst, size_t rows, size_t s
 {
     size_t r = 0;
     if (n < 16) {
-        grid16 g = pattern_at(p, 0);
+        grid16 g = pattern_load(p, 0);
         for (; r < rows; r++) {
             v16 x = v16_load_part(src + r * stride, n);
             v16_store_part(dst + r * stride, n, fakequant16(x, &g, rounding));
@@ -146,7 +186,7 @@ static void columns(const float *src, float *dst, size_t rows, size_t stride, si
                     const channel_grids *cg)
 {
     grid_pattern p;
-    pattern_fill(&p, cg, at, n);
+    pattern_of_positions(&p, cg, at, n);
     if (!p.plain)
         rows_ref(src, dst, rows, stride, n, at, cg);
     else if (cg->grids[0].rounding == QDBG__ROUND_EVEN)
@@ -158,7 +198,7 @@ static void columns(const float *src, float *dst, size_t rows, size_t stride, si
 }
 
 /* Several rows together make one where a row alone is shorter than the pattern. */
-static void short_runs(const float *src, float *dst, size_t outer, const channel_grids *cg)
+static void patterned_rows(const float *src, float *dst, size_t outer, const channel_grids *cg)
 {
     size_t row = cg->channels * cg->inner;
     size_t together = row < PATTERN ? PATTERN / row : 1;
@@ -186,8 +226,7 @@ V16_FN void runs_rounded(const float *src, float *dst, size_t n, const grid_patt
             qdbg__fakequant_ref(src, dst, inner, &cg->grids[at + c]);
             continue;
         }
-        grid16 g = {v16_set1(p->scale[c]), v16_set1(p->inverse[c]), v16_set1(p->least[c]),
-                    v16_set1(p->most[c]), v16_set1(p->lo[c])};
+        grid16 g = pattern_spread(p, c);
         fakequant_run(src, dst, inner, &g, rounding);
     }
 }
@@ -215,13 +254,12 @@ static size_t alike(const channel_grids *cg, size_t at)
     return n;
 }
 
-static void long_runs(const float *src, float *dst, size_t outer, const channel_grids *cg)
+static void single_runs(const float *src, float *dst, size_t outer, const channel_grids *cg)
 {
-    channel_grids each = {cg->grids, cg->channels, 1};
     grid_pattern p;
     for (size_t at = 0, n; at < cg->channels; at += n) {
         n = alike(cg, at);
-        pattern_fill(&p, &each, at, n);
+        pattern_of_channels(&p, cg, at, n);
         for (size_t o = 0; o < outer; o++) {
             size_t start = (o * cg->channels + at) * cg->inner;
             runs_any(src + start, dst + start, n, &p, cg, at);
@@ -250,10 +288,10 @@ static void fakequant_channels(const float *src, float *dst, size_t outer, size_
         return;
     if (channels == 1)
         fakequant(src, dst, outer * inner, grids);
-    else if (inner == 1 || (inner < LONG_RUN && outer >= PATTERN_ROWS))
-        short_runs(src, dst, outer, &cg);
+    else if (inner < LONG_RUN && ROWS * outer > inner)
+        patterned_rows(src, dst, outer, &cg);
     else if (inner < VERY_LONG_RUN)
-        long_runs(src, dst, outer, &cg);
+        single_runs(src, dst, outer, &cg);
     else
         very_long_runs(src, dst, outer, &cg);
 }

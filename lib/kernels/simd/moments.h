@@ -55,6 +55,12 @@ static slices16 slices16_of(int32_t most)
     };
 }
 
+/* sum + x, by the unit that the other additions leave idle. */
+V16_FN v16d sum_with(v16d sum, v16d x)
+{
+    return v16d_fma(x, v16d_set1(1.0), sum);
+}
+
 V16_FN v16d whole_units(v16d x, v16d cutter)
 {
     return v16d_sub(v16d_add(x, cutter), cutter);
@@ -68,15 +74,15 @@ V16_FN void moments16_add(moments16 *m, v16 value, const slices16 *s)
     v16m out = v16m_or(below, v16i_lt(s->most, size));
     v16d x = v16d_of(v16_select(out, v16_set1(0.0f), value));
     v16d high = whole_units(x, s->cut);
-    m->sum[0] = v16d_add(m->sum[0], high);
-    m->sum[1] = v16d_add(m->sum[1], v16d_sub(x, high));
+    m->sum[0] = sum_with(m->sum[0], high);
+    m->sum[1] = sum_with(m->sum[1], v16d_sub(x, high));
     v16d square = v16d_mul(x, x);
     for (int k = 0; k < 2; k++) {
         high = whole_units(square, s->cut2[k]);
-        m->sum2[k] = v16d_add(m->sum2[k], high);
+        m->sum2[k] = sum_with(m->sum2[k], high);
         square = v16d_sub(square, high);
     }
-    m->sum2[2] = v16d_add(m->sum2[2], square);
+    m->sum2[2] = sum_with(m->sum2[2], square);
 }
 
 static int32_t largest_bits(v16i x)

@@ -35,9 +35,9 @@ V16_FN void error16_add(error16 *s, v16 a, v16 b)
         b = v16_select(out, v16_set1(0.0f), b);
     }
     v16d x = v16d_of(a), y = v16d_of(b), e = v16d_sub(y, x);
-    s->aa = v16d_add(s->aa, v16d_mul(x, x));
-    s->bb = v16d_add(s->bb, v16d_mul(y, y));
-    s->ab = v16d_add(s->ab, v16d_mul(x, y));
+    s->aa = v16d_fma(x, x, s->aa); /* products of two float32 are exact: fused or not is the same */
+    s->bb = v16d_fma(y, y, s->bb);
+    s->ab = v16d_fma(x, y, s->ab);
     s->ee = v16d_add(s->ee, v16d_mul(e, e));
     s->largest = v16d_max(s->largest, v16d_abs(e));
 }
@@ -98,7 +98,7 @@ V16_FN v16 stats16_add(stats16 *s, v16 x, const grid16 *g, v16 hi, int rounding)
         kept = v16_select(out, v16_set1(0.0f), y);
     }
     v16d a = v16d_of(x), e = v16d_sub(v16d_of(kept), a);
-    s->xx = v16d_add(s->xx, v16d_mul(a, a));
+    s->xx = v16d_fma(a, a, s->xx);
     s->ee = v16d_add(s->ee, v16d_mul(e, e));
     s->largest = v16d_max(s->largest, v16d_abs(e));
     return y;

@@ -20,6 +20,23 @@ typedef struct v16d {
     __m256d a, b, c, d;
 } v16d;
 
+/* A function by the instruction for each part, and how many operands it has. */
+#define V16_ONE(result, name, type, op)      \
+    V16_FN result name(type x)               \
+    {                                        \
+        return (result){op(x.lo), op(x.hi)}; \
+    }
+#define V16_TWO(result, name, type, op)                  \
+    V16_FN result name(type x, type y)                   \
+    {                                                    \
+        return (result){op(x.lo, y.lo), op(x.hi, y.hi)}; \
+    }
+#define V16D_TWO(name, op)                                                     \
+    V16_FN v16d name(v16d x, v16d y)                                           \
+    {                                                                          \
+        return (v16d){op(x.a, y.a), op(x.b, y.b), op(x.c, y.c), op(x.d, y.d)}; \
+    }
+
 V16_FN v16 v16_set1(float x)
 {
     __m256 v = _mm256_set1_ps(x);
@@ -69,35 +86,12 @@ V16_FN void v16_stream_end(void)
     _mm_sfence();
 }
 
-V16_FN v16 v16_add(v16 a, v16 b)
-{
-    return (v16){_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(a.hi, b.hi)};
-}
-
-V16_FN v16 v16_sub(v16 a, v16 b)
-{
-    return (v16){_mm256_sub_ps(a.lo, b.lo), _mm256_sub_ps(a.hi, b.hi)};
-}
-
-V16_FN v16 v16_mul(v16 a, v16 b)
-{
-    return (v16){_mm256_mul_ps(a.lo, b.lo), _mm256_mul_ps(a.hi, b.hi)};
-}
-
-V16_FN v16 v16_div(v16 a, v16 b)
-{
-    return (v16){_mm256_div_ps(a.lo, b.lo), _mm256_div_ps(a.hi, b.hi)};
-}
-
-V16_FN v16 v16_min(v16 a, v16 b)
-{
-    return (v16){_mm256_min_ps(a.lo, b.lo), _mm256_min_ps(a.hi, b.hi)};
-}
-
-V16_FN v16 v16_max(v16 a, v16 b)
-{
-    return (v16){_mm256_max_ps(a.lo, b.lo), _mm256_max_ps(a.hi, b.hi)};
-}
+V16_TWO(v16, v16_add, v16, _mm256_add_ps)
+V16_TWO(v16, v16_sub, v16, _mm256_sub_ps)
+V16_TWO(v16, v16_mul, v16, _mm256_mul_ps)
+V16_TWO(v16, v16_div, v16, _mm256_div_ps)
+V16_TWO(v16, v16_min, v16, _mm256_min_ps)
+V16_TWO(v16, v16_max, v16, _mm256_max_ps)
 
 V16_FN v16 v16_fma(v16 a, v16 b, v16 c)
 {
@@ -161,10 +155,7 @@ V16_FN v16 v16_select(v16m m, v16 a, v16 b)
     return (v16){_mm256_blendv_ps(b.lo, a.lo, m.lo), _mm256_blendv_ps(b.hi, a.hi, m.hi)};
 }
 
-V16_FN v16m v16m_or(v16m a, v16m b)
-{
-    return (v16m){_mm256_or_ps(a.lo, b.lo), _mm256_or_ps(a.hi, b.hi)};
-}
+V16_TWO(v16m, v16m_or, v16m, _mm256_or_ps)
 
 V16_FN unsigned v16m_lanes(v16m m)
 {
@@ -181,30 +172,11 @@ V16_FN unsigned v16m_count(v16m m)
     return (unsigned)__builtin_popcount(v16m_lanes(m));
 }
 
-V16_FN v16i v16m_minus_one(v16m m)
-{
-    return (v16i){_mm256_castps_si256(m.lo), _mm256_castps_si256(m.hi)};
-}
-
-V16_FN v16i v16_bits(v16 a)
-{
-    return (v16i){_mm256_castps_si256(a.lo), _mm256_castps_si256(a.hi)};
-}
-
-V16_FN v16 v16i_float_bits(v16i a)
-{
-    return (v16){_mm256_castsi256_ps(a.lo), _mm256_castsi256_ps(a.hi)};
-}
-
-V16_FN v16i v16_cut(v16 a)
-{
-    return (v16i){_mm256_cvttps_epi32(a.lo), _mm256_cvttps_epi32(a.hi)};
-}
-
-V16_FN v16 v16_of_int(v16i a)
-{
-    return (v16){_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi)};
-}
+V16_ONE(v16i, v16m_minus_one, v16m, _mm256_castps_si256)
+V16_ONE(v16i, v16_bits, v16, _mm256_castps_si256)
+V16_ONE(v16, v16i_float_bits, v16i, _mm256_castsi256_ps)
+V16_ONE(v16i, v16_cut, v16, _mm256_cvttps_epi32)
+V16_ONE(v16, v16_of_int, v16i, _mm256_cvtepi32_ps)
 
 V16_FN v16i v16i_set1(int32_t x)
 {
@@ -223,30 +195,11 @@ V16_FN void v16i_store(int32_t *p, v16i a)
     _mm256_storeu_si256((void *)(p + 8), a.hi);
 }
 
-V16_FN v16i v16i_add(v16i a, v16i b)
-{
-    return (v16i){_mm256_add_epi32(a.lo, b.lo), _mm256_add_epi32(a.hi, b.hi)};
-}
-
-V16_FN v16i v16i_sub(v16i a, v16i b)
-{
-    return (v16i){_mm256_sub_epi32(a.lo, b.lo), _mm256_sub_epi32(a.hi, b.hi)};
-}
-
-V16_FN v16i v16i_and(v16i a, v16i b)
-{
-    return (v16i){_mm256_and_si256(a.lo, b.lo), _mm256_and_si256(a.hi, b.hi)};
-}
-
-V16_FN v16i v16i_or(v16i a, v16i b)
-{
-    return (v16i){_mm256_or_si256(a.lo, b.lo), _mm256_or_si256(a.hi, b.hi)};
-}
-
-V16_FN v16i v16i_max(v16i a, v16i b)
-{
-    return (v16i){_mm256_max_epi32(a.lo, b.lo), _mm256_max_epi32(a.hi, b.hi)};
-}
+V16_TWO(v16i, v16i_add, v16i, _mm256_add_epi32)
+V16_TWO(v16i, v16i_sub, v16i, _mm256_sub_epi32)
+V16_TWO(v16i, v16i_and, v16i, _mm256_and_si256)
+V16_TWO(v16i, v16i_or, v16i, _mm256_or_si256)
+V16_TWO(v16i, v16i_max, v16i, _mm256_max_epi32)
 
 V16_FN v16i v16i_shl(v16i a, int n)
 {
@@ -335,29 +288,17 @@ V16_FN v16d v16d_of(v16 a)
                   _mm256_cvtps_pd(_mm256_extractf128_ps(a.hi, 1))};
 }
 
-V16_FN v16d v16d_add(v16d x, v16d y)
+V16D_TWO(v16d_add, _mm256_add_pd)
+V16D_TWO(v16d_sub, _mm256_sub_pd)
+V16D_TWO(v16d_mul, _mm256_mul_pd)
+
+V16_FN v16d v16d_fma(v16d x, v16d y, v16d z)
 {
-    return (v16d){_mm256_add_pd(x.a, y.a), _mm256_add_pd(x.b, y.b), _mm256_add_pd(x.c, y.c),
-                  _mm256_add_pd(x.d, y.d)};
+    return (v16d){_mm256_fmadd_pd(x.a, y.a, z.a), _mm256_fmadd_pd(x.b, y.b, z.b),
+                  _mm256_fmadd_pd(x.c, y.c, z.c), _mm256_fmadd_pd(x.d, y.d, z.d)};
 }
 
-V16_FN v16d v16d_sub(v16d x, v16d y)
-{
-    return (v16d){_mm256_sub_pd(x.a, y.a), _mm256_sub_pd(x.b, y.b), _mm256_sub_pd(x.c, y.c),
-                  _mm256_sub_pd(x.d, y.d)};
-}
-
-V16_FN v16d v16d_mul(v16d x, v16d y)
-{
-    return (v16d){_mm256_mul_pd(x.a, y.a), _mm256_mul_pd(x.b, y.b), _mm256_mul_pd(x.c, y.c),
-                  _mm256_mul_pd(x.d, y.d)};
-}
-
-V16_FN v16d v16d_max(v16d x, v16d y)
-{
-    return (v16d){_mm256_max_pd(x.a, y.a), _mm256_max_pd(x.b, y.b), _mm256_max_pd(x.c, y.c),
-                  _mm256_max_pd(x.d, y.d)};
-}
+V16D_TWO(v16d_max, _mm256_max_pd)
 
 V16_FN v16d v16d_abs(v16d x)
 {
@@ -373,5 +314,9 @@ V16_FN void v16d_store(double *p, v16d x)
     _mm256_storeu_pd(p + 8, x.c);
     _mm256_storeu_pd(p + 12, x.d);
 }
+
+#undef V16_ONE
+#undef V16_TWO
+#undef V16D_TWO
 
 #endif

@@ -13,6 +13,23 @@ typedef struct v16d {
     __m512d lo, hi;
 } v16d;
 
+/* A function by its instruction, and how many operands it has. */
+#define V16_ONE(result, name, type, op) \
+    V16_FN result name(type a)          \
+    {                                   \
+        return op(a);                   \
+    }
+#define V16_TWO(result, name, type, op) \
+    V16_FN result name(type a, type b)  \
+    {                                   \
+        return op(a, b);                \
+    }
+#define V16D_TWO(name, op)                             \
+    V16_FN v16d name(v16d a, v16d b)                   \
+    {                                                  \
+        return (v16d){op(a.lo, b.lo), op(a.hi, b.hi)}; \
+    }
+
 V16_FN v16 v16_set1(float x)
 {
     return _mm512_set1_ps(x);
@@ -55,35 +72,12 @@ V16_FN void v16_stream_end(void)
     _mm_sfence();
 }
 
-V16_FN v16 v16_add(v16 a, v16 b)
-{
-    return _mm512_add_ps(a, b);
-}
-
-V16_FN v16 v16_sub(v16 a, v16 b)
-{
-    return _mm512_sub_ps(a, b);
-}
-
-V16_FN v16 v16_mul(v16 a, v16 b)
-{
-    return _mm512_mul_ps(a, b);
-}
-
-V16_FN v16 v16_div(v16 a, v16 b)
-{
-    return _mm512_div_ps(a, b);
-}
-
-V16_FN v16 v16_min(v16 a, v16 b)
-{
-    return _mm512_min_ps(a, b);
-}
-
-V16_FN v16 v16_max(v16 a, v16 b)
-{
-    return _mm512_max_ps(a, b);
-}
+V16_TWO(v16, v16_add, v16, _mm512_add_ps)
+V16_TWO(v16, v16_sub, v16, _mm512_sub_ps)
+V16_TWO(v16, v16_mul, v16, _mm512_mul_ps)
+V16_TWO(v16, v16_div, v16, _mm512_div_ps)
+V16_TWO(v16, v16_min, v16, _mm512_min_ps)
+V16_TWO(v16, v16_max, v16, _mm512_max_ps)
 
 V16_FN v16 v16_fma(v16 a, v16 b, v16 c)
 {
@@ -159,30 +153,11 @@ V16_FN unsigned v16m_count(v16m m)
     return (unsigned)__builtin_popcount(m);
 }
 
-V16_FN v16i v16m_minus_one(v16m m)
-{
-    return _mm512_movm_epi32(m);
-}
-
-V16_FN v16i v16_bits(v16 a)
-{
-    return _mm512_castps_si512(a);
-}
-
-V16_FN v16 v16i_float_bits(v16i a)
-{
-    return _mm512_castsi512_ps(a);
-}
-
-V16_FN v16i v16_cut(v16 a)
-{
-    return _mm512_cvttps_epi32(a);
-}
-
-V16_FN v16 v16_of_int(v16i a)
-{
-    return _mm512_cvtepi32_ps(a);
-}
+V16_ONE(v16i, v16m_minus_one, v16m, _mm512_movm_epi32)
+V16_ONE(v16i, v16_bits, v16, _mm512_castps_si512)
+V16_ONE(v16, v16i_float_bits, v16i, _mm512_castsi512_ps)
+V16_ONE(v16i, v16_cut, v16, _mm512_cvttps_epi32)
+V16_ONE(v16, v16_of_int, v16i, _mm512_cvtepi32_ps)
 
 V16_FN v16i v16i_set1(int32_t x)
 {
@@ -199,30 +174,11 @@ V16_FN void v16i_store(int32_t *p, v16i a)
     _mm512_storeu_si512(p, a);
 }
 
-V16_FN v16i v16i_add(v16i a, v16i b)
-{
-    return _mm512_add_epi32(a, b);
-}
-
-V16_FN v16i v16i_sub(v16i a, v16i b)
-{
-    return _mm512_sub_epi32(a, b);
-}
-
-V16_FN v16i v16i_and(v16i a, v16i b)
-{
-    return _mm512_and_si512(a, b);
-}
-
-V16_FN v16i v16i_or(v16i a, v16i b)
-{
-    return _mm512_or_si512(a, b);
-}
-
-V16_FN v16i v16i_max(v16i a, v16i b)
-{
-    return _mm512_max_epi32(a, b);
-}
+V16_TWO(v16i, v16i_add, v16i, _mm512_add_epi32)
+V16_TWO(v16i, v16i_sub, v16i, _mm512_sub_epi32)
+V16_TWO(v16i, v16i_and, v16i, _mm512_and_si512)
+V16_TWO(v16i, v16i_or, v16i, _mm512_or_si512)
+V16_TWO(v16i, v16i_max, v16i, _mm512_max_epi32)
 
 V16_FN v16i v16i_shl(v16i a, int n)
 {
@@ -234,15 +190,8 @@ V16_FN v16i v16i_shr(v16i a, int n)
     return _mm512_srli_epi32(a, (unsigned)n);
 }
 
-V16_FN v16m v16i_lt(v16i a, v16i b)
-{
-    return _mm512_cmplt_epi32_mask(a, b);
-}
-
-V16_FN v16m v16i_eq(v16i a, v16i b)
-{
-    return _mm512_cmpeq_epi32_mask(a, b);
-}
+V16_TWO(v16m, v16i_lt, v16i, _mm512_cmplt_epi32_mask)
+V16_TWO(v16m, v16i_eq, v16i, _mm512_cmpeq_epi32_mask)
 
 V16_FN v16i v16i_select(v16m m, v16i a, v16i b)
 {
@@ -291,25 +240,16 @@ V16_FN v16d v16d_of(v16 a)
                   _mm512_cvtps_pd(_mm512_extractf32x8_ps(a, 1))};
 }
 
-V16_FN v16d v16d_add(v16d a, v16d b)
+V16D_TWO(v16d_add, _mm512_add_pd)
+V16D_TWO(v16d_sub, _mm512_sub_pd)
+V16D_TWO(v16d_mul, _mm512_mul_pd)
+
+V16_FN v16d v16d_fma(v16d a, v16d b, v16d c)
 {
-    return (v16d){_mm512_add_pd(a.lo, b.lo), _mm512_add_pd(a.hi, b.hi)};
+    return (v16d){_mm512_fmadd_pd(a.lo, b.lo, c.lo), _mm512_fmadd_pd(a.hi, b.hi, c.hi)};
 }
 
-V16_FN v16d v16d_sub(v16d a, v16d b)
-{
-    return (v16d){_mm512_sub_pd(a.lo, b.lo), _mm512_sub_pd(a.hi, b.hi)};
-}
-
-V16_FN v16d v16d_mul(v16d a, v16d b)
-{
-    return (v16d){_mm512_mul_pd(a.lo, b.lo), _mm512_mul_pd(a.hi, b.hi)};
-}
-
-V16_FN v16d v16d_max(v16d a, v16d b)
-{
-    return (v16d){_mm512_max_pd(a.lo, b.lo), _mm512_max_pd(a.hi, b.hi)};
-}
+V16D_TWO(v16d_max, _mm512_max_pd)
 
 V16_FN v16d v16d_abs(v16d a)
 {
@@ -322,5 +262,9 @@ V16_FN void v16d_store(double *p, v16d a)
     _mm512_storeu_pd(p, a.lo);
     _mm512_storeu_pd(p + 8, a.hi);
 }
+
+#undef V16_ONE
+#undef V16_TWO
+#undef V16D_TWO
 
 #endif
