@@ -45,12 +45,16 @@ typedef struct qdbg_tap qdbg_tap;
  *
  * Rules:
  *  1. Hand every value that qdbg_tap_wants() asks for to qdbg_tap_value(), once, as soon as it is
- *     computed and before anything reads it; graph inputs too, before the first operator.
+ *     computed and before anything reads it; graph inputs too, before the first operator. A value
+ *     tapped after one that is computed from it is refused: outputs cannot be collected and tapped
+ *     at the end.
  *  2. Go on with what qdbg_tap_value() leaves in the buffer: it may have been quantized in place.
+ *     (qdbg_diagnose() notices a host that does not.)
  *  3. A tapped tensor is float32, dense, row-major, with the graph's shape and the first dimension
  *     multiplied by the number of runs in the batch (samples, where the graph's batch is 1 or
- *     symbolic).
- *  4. Tap on the thread that called `run`, and only until it returns.
+ *     symbolic). A batch is never larger than the one that the dataset gave.
+ *  4. Tap on the thread that called `run`, and only until it returns. Another thread is refused;
+ *     tapping after the return is undefined.
  *  5. When qdbg_tap_value() fails, stop and return non-zero.
  *  6. Do not touch the inputs' memory: copy an input before tapping it.
  * A broken rule ends the library's call with QDBG_E_HOST and a message that names it.
@@ -64,7 +68,8 @@ typedef int32_t (*qdbg_host_run_fn)(void *user, qdbg_tap *tap, const qdbg_view *
                                     uint32_t n_inputs);
 
 /**
- * Copy a parameter out of (get) or into (set) the host's network.
+ * Copy a parameter out of (get) or into (set) the host's network. What was set must come back bit
+ * for bit. A set that failed may be asked for again, with the original elements.
  * @param value  the parameter's number in the graph
  * @param data   [count] float32 in the graph's shape and layout
  * @return 0; anything else ends the library's call with QDBG_E_CALLBACK

@@ -63,7 +63,7 @@ typedef struct qdbg_view {
  * @param dims   [rank], each >= 0; may be NULL when rank is 0
  * @param data   the elements; kept, not copied
  * @return QDBG_OK; QDBG_E_INVALID (NULL, rank too large, negative dimension, the byte count does
- *         not fit size_t); QDBG_E_TYPE (unknown dtype)
+ *         not fit size_t, data is NULL where there are elements); QDBG_E_TYPE (unknown dtype)
  */
 QDBG_API qdbg_status qdbg_view_init(qdbg_view *view, int32_t dtype, uint32_t rank,
                                     const int64_t *dims, void *data);

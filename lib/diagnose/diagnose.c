@@ -113,6 +113,38 @@ static qdbg_status compare_bypassed(qdbg__chart *c, const uint8_t *wanted,
     return status;
 }
 
+/* A host that taps copies and goes on with its own data (rule 2) would show every inner quantizer
+ * as harmless. Its outputs stay as they are even where a quantizer makes everything before them
+ * zero. */
+static qdbg_status check_obedience(qdbg__chart *c, const qdbg__probe *before)
+{
+    const qdbg_graph *g = c->model->graph;
+    const qdbg__grid zero = {1, 0, 0, 0, QDBG__ROUND_EVEN};
+    const qdbg__fakequant to_zero = {&zero, 1, 0};
+    const qdbg__fakequant **acts = qdbg__alloc(c->ctx, g->n_values, sizeof *acts);
+    uint8_t *nothing = acts ? qdbg__alloc(c->ctx, g->n_values, 1) : NULL;
+    qdbg__probe zeroed = {0};
+    bool any = false;
+    qdbg_status status = nothing ? QDBG_OK : c->ctx->error_status;
+    for (size_t i = 0; nothing && i < c->sim->n; i++) {
+        const qdbg__place *place = &c->sim->quantizers[i].place;
+        if (place->kind != QDBG_ACTIVATION || g->values[place->value].is_output)
+            continue;
+        acts[place->value] = &to_zero;
+        any = true;
+    }
+    if (status == QDBG_OK && any) {
+        qdbg__variant variant = {acts, NULL};
+        status = probe(c, &variant, nothing, &zeroed);
+        if (status == QDBG_OK)
+            c->tap_obeyed = !qdbg__probe_same(c->model, before, &zeroed);
+    }
+    qdbg__probe_free(c->model, &zeroed);
+    qdbg__free(c->ctx, nothing, g->n_values, 1);
+    qdbg__free(c->ctx, acts, g->n_values, sizeof *acts);
+    return status;
+}
+
 static qdbg_status fold(qdbg__chart *c, const uint8_t *wanted, const qdbg__probe *before,
                         qdbg__journal *journal)
 {
@@ -145,6 +177,9 @@ static qdbg_status check_float32(qdbg__chart *c, qdbg__journal *journal)
     }
     if (status == QDBG_OK)
         status = compare_bypassed(c, wanted, &before);
+    c->tap_obeyed = true;
+    if (status == QDBG_OK && c->model->backend == &qdbg__host_backend)
+        status = check_obedience(c, &before);
     if (status == QDBG_OK)
         status = fold(c, wanted, &before, journal);
     if (status == QDBG_OK)

@@ -114,12 +114,23 @@ static void say_bypass(qdbg__chart *c, words *w)
                    "twice, and set_parameter must keep what get_parameter gave. ");
 }
 
+static void say_disobedience(words *w)
+{
+    qdbg__text_add(&w->verdict,
+                   " Quantizers that turn every inner value into zero leave the outputs "
+                   "as they are: the host does not go on with what the tap leaves.");
+    qdbg__text_add(&w->advice, "Go on with the buffer that qdbg_tap_value was given (host rule 2): "
+                               "nothing below counts before that. ");
+}
+
 qdbg_status qdbg__tell_float32(qdbg__chart *c)
 {
     words w = words_make(c);
-    bool good = c->bypass_same && c->fold_difference <= QDBG__FOLD_TOLERANCE;
+    bool good = c->bypass_same && c->tap_obeyed && c->fold_difference <= QDBG__FOLD_TOLERANCE;
     qdbg__outcome outcome = {c->float_score, (double)NAN};
     say_bypass(c, &w);
+    if (!c->tap_obeyed)
+        say_disobedience(&w);
     if (c->n_folded > 0)
         say_fold(c, &w);
     return finish(c, &w, good ? QDBG_OUTCOME_PASSED : QDBG_OUTCOME_FAILED, "float32",

@@ -22,6 +22,7 @@ typedef struct qdbg__chart {
     uint32_t n_folded;
     double fold_difference;   /* of outputs, relative; 0 when nothing was folded */
     bool bypass_same;         /* bypassed quantizers leave every bit as it was */
+    bool tap_obeyed;          /* the model goes on with what quantizers make of its values */
     uint32_t first_different; /* value where they do not, or QDBG_NONE */
     qdbg__outcome quantized, weights, activations;
 } qdbg__chart;

@@ -325,6 +325,28 @@ static void test_host_that_loses_precision(void **state)
     trial_assert_unharmed(&t);
 }
 
+/* Hands over copies and goes on with its own data (rule 2). */
+static int32_t tap_a_copy(engine *e, qdbg_tap *tap, uint32_t value, qdbg_view *tensor)
+{
+    static float copy[1 << 16];
+    uint64_t n = qdbg_view_count(tensor);
+    qdbg_view shown = *tensor;
+    assert_true(n <= sizeof copy / sizeof *copy);
+    memcpy(copy, tensor->data, n * sizeof *copy);
+    shown.data = copy;
+    return engine_tap(e, tap, value, &shown);
+}
+
+static void test_host_that_ignores_the_tap(void **state)
+{
+    (void)state;
+    w->engine->tap = tap_a_copy;
+    assert_check_fails(t.model, 0, "does not go on with what the tap leaves");
+    w->engine->tap = engine_tap;
+    assert_check_passes(t.model, 0);
+    trial_assert_unharmed(&t);
+}
+
 /* A host whose float32 elements are what they are passes. */
 static void test_honest_host_passes_the_check(void **state)
 {
@@ -337,6 +359,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_honest_host_passes_the_check),
+        cmocka_unit_test(test_host_that_ignores_the_tap),
         cmocka_unit_test(test_run_that_fails),
         cmocka_unit_test(test_get_parameter_that_fails),
         cmocka_unit_test(test_set_parameter_that_fails),
