@@ -2,7 +2,8 @@
  * vector copy, an in-place scale, a read. Variants that are compared take turns in many short
  * trials; the best trial of each counts, since other work on the machine can only slow one down.
  *
- * usage: bench_kernels [TRIALS]   (default 40; more for a noisy machine) */
+ * usage: bench_kernels [TRIALS [TEXT]]
+ * TRIALS: default 40; more for a noisy machine. TEXT: only rows that contain it. */
 #define _GNU_SOURCE
 #include <math.h>
 #include <stdint.h>
@@ -100,7 +101,8 @@ typedef struct work {
     size_t n;
     size_t channels, inner;
     qdbg__grid *grids;
-    qdbg_ctx *ctx; /* with two threads */
+    size_t tensors; /* of n values each in one call; 1 unless said otherwise */
+    qdbg_ctx *ctx;  /* with two threads */
 } work;
 
 typedef void (*work_fn)(work *w);
@@ -211,9 +213,31 @@ static void run_plain_histogram(work *w)
     __asm__ volatile("" : : "r"(count) : "memory");
 }
 
+/* Two threads, each at work on tensors of its own, as when every thread runs an image. */
+static qdbg_status one_tensor(void *arg, uint64_t index, uint32_t worker)
+{
+    (void)index;
+    const work *w = arg;
+    size_t at = worker * w->n;
+    w->kernels->fakequant(w->src + at, w->dst + at, w->n, w->grids);
+    return QDBG_OK;
+}
+
+static void run_tensors_one_thread(work *w)
+{
+    for (uint64_t k = 0; k < w->tensors; k++)
+        (void)one_tensor(w, k, 0);
+}
+
+static void run_tensors(work *w)
+{
+    (void)qdbg__parallel_for(w->ctx, w->tensors, one_tensor, w);
+}
+
+/* Two threads that share one tensor. */
 #define PIECE (256u << 10)
 
-static qdbg_status piece(void *arg, uint64_t index, uint32_t worker)
+static qdbg_status one_piece(void *arg, uint64_t index, uint32_t worker)
 {
     (void)worker;
     const work *w = arg;
@@ -225,21 +249,35 @@ static qdbg_status piece(void *arg, uint64_t index, uint32_t worker)
     return QDBG_OK;
 }
 
-static void run_two_threads(work *w)
+static void run_pieces(work *w)
 {
-    (void)qdbg__parallel_for(w->ctx, (w->n + PIECE - 1) / PIECE, piece, w);
+    (void)qdbg__parallel_for(w->ctx, (w->n + PIECE - 1) / PIECE, one_piece, w);
 }
 
-static void run_in_place_two_threads(work *w)
+static void run_pieces_in_place(work *w)
 {
     work in_place = *w;
     in_place.src = w->dst;
-    run_two_threads(&in_place);
+    run_pieces(&in_place);
+}
+
+static qdbg_status one_piece_scale(void *arg, uint64_t index, uint32_t worker)
+{
+    (void)worker;
+    const work *w = arg;
+    w->plain->scale(w->dst + index * PIECE, PIECE);
+    return QDBG_OK;
+}
+
+static void run_scale_pieces(work *w)
+{
+    (void)qdbg__parallel_for(w->ctx, w->n / PIECE, one_piece_scale, w);
 }
 
 /* ---- measuring ---- */
 
 static int trials = 40;
+static const char *wanted = "";
 
 static double now(void)
 {
@@ -296,11 +334,13 @@ static result compare(work_fn first, work_fn second, work *w)
 static void row(const char *what, work_fn kernel, double bytes, const char *beside,
                 work_fn plain_fn, double plain_bytes, work *w)
 {
+    if (!strstr(what, wanted))
+        return;
     result r = compare(plain_fn, kernel, w);
-    double n = (double)w->n * 1e-9;
+    double n = (double)w->n * (double)w->tensors * 1e-9;
     double rate = bytes * n / r.best[1], plain_rate = plain_bytes * n / r.best[0];
     double median = bytes * r.median[0] / (plain_bytes * r.median[1]);
-    printf("%-9s %-32s %6zu K %8.1f %6.2f   %-9s %7.1f %7.2f %7.2f\n", w->kernels->name, what,
+    printf("%-9s %-34s %6zu K %8.1f %6.2f   %-9s %7.1f %7.2f %7.2f\n", w->kernels->name, what,
            w->n / 1024, rate, n / r.best[1], beside, plain_rate, rate / plain_rate, median);
     fflush(stdout);
 }
@@ -358,10 +398,16 @@ static void large(work *w)
     row("fakequant, streaming", run_fakequant, 8, "copy", run_copy, 8, w);
     if (!w->ctx)
         return;
-    row_times("two threads, in place", run_in_place_two_threads, 8, "1 thread", run_in_place, w);
-    row_times("two threads", run_two_threads, 8, "1 thread", run_fakequant, w);
+    row("two threads, in place", run_pieces_in_place, 8, "scale x 2", run_scale_pieces, 8, w);
+    row_times("two threads, in place", run_pieces_in_place, 8, "1 thread", run_in_place, w);
+    row_times("two threads", run_pieces, 8, "1 thread", run_fakequant, w);
+    w->tensors = 32;
     w->n = M1;
-    row_times("two threads", run_two_threads, 8, "1 thread", run_fakequant, w);
+    row_times("two threads, a tensor each", run_tensors, 8, "1 thread", run_tensors_one_thread, w);
+    w->n = K64;
+    w->tensors = 512;
+    row_times("two threads, a tensor each", run_tensors, 8, "1 thread", run_tensors_one_thread, w);
+    w->tensors = 1;
 }
 
 static void statistics(work *w)
@@ -425,9 +471,11 @@ int main(int argc, char **argv)
     static const int32_t all[] = {QDBG_CPU_REFERENCE, QDBG_CPU_AVX2, QDBG_CPU_AVX512,
                                   QDBG_CPU_NEON};
     static qdbg__grid grids[MAX_CHANNELS];
-    work w = {.grids = grids};
+    work w = {.grids = grids, .tensors = 1};
     if (argc > 1)
         trials = atoi(argv[1]) > 0 ? atoi(argv[1]) : trials;
+    if (argc > 2)
+        wanted = argv[2];
     float *src = aligned_alloc(64, M16 * sizeof(float));
     float *room = aligned_alloc(64, (M16 + STAGGER) * sizeof(float));
     if (!src || !room)
@@ -442,7 +490,7 @@ int main(int argc, char **argv)
     options.threads = 2;
     if (qdbg__cpu_cores() < 2 || qdbg_ctx_create(&options, &w.ctx) != QDBG_OK)
         w.ctx = NULL;
-    printf("%-9s %-32s %8s %8s %6s   %-9s %7s %7s %7s\n", "kernels", "what", "values", "GB/s",
+    printf("%-9s %-34s %8s %8s %6s   %-9s %7s %7s %7s\n", "kernels", "what", "values", "GB/s",
            "G/s", "beside", "GB/s", "share", "median");
     for (size_t l = 0; l < sizeof all / sizeof *all; l++) {
         int built = all[l] == QDBG_CPU_REFERENCE ||

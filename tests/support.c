@@ -176,7 +176,7 @@ qdbg_graph *net_of_gemms(qdbg_ctx *ctx, bool symbolic)
 
 qdbg_graph *net_of_convs(qdbg_ctx *ctx)
 {
-    static const float gamma[] = {1, 2, -1, 1}, beta[] = {0, 1, 3, -2}, mean[] = {1, 0, -1, 2};
+    static const float gamma[] = {4, 2, -1, 1}, beta[] = {0, 1, 3, -2}, mean[] = {1, 0, -1, 2};
     static const float var[] = {1, 4, 0.25f, 1};
     static const char *const last[] = {"fw", "fb"};
     uint64_t seed = 2;

@@ -83,20 +83,20 @@ enum fault {
     FAULT_NO_TAP,    /* rule 1: does not tap fault_value */
     FAULT_TAP_TWICE, /* rule 1 */
     FAULT_IGNORE,    /* rule 2: goes on with its own copy */
-    FAULT_SHAPE,     /* rule 3: one dimension too large */
+    FAULT_SHAPE,     /* rule 3: the last dimension is too small */
     FAULT_BATCH,     /* rule 3: only the first of several samples */
     FAULT_DTYPE,     /* rule 3 */
     FAULT_NOT_A_VIEW, /* rule 3: rank 100 */
     FAULT_NO_VALUE,  /* rule 1: taps a value that does not exist */
-    FAULT_GO_ON,     /* rule 5: returns 0 after a failed tap */
+    FAULT_GO_ON,     /* rule 5: as FAULT_SHAPE, and does not stop */
     FAULT_INPUT,     /* rule 6: taps the library's input itself */
     FAULT_HALF,      /* set_parameter keeps bfloat16 */
 };
 
 #define ENGINE_VALUES 64
 
-/* Plain loops over Gemm, Conv (stride 1, no pads), BatchNormalization, Relu, Add, Mul, Flatten and
- * GlobalAveragePool, in the graph's order. */
+/* Plain loops over Gemm, Conv (1x1), BatchNormalization, Relu, Add, Flatten and GlobalAveragePool, in
+ * the graph's order. */
 typedef struct engine {
     const qdbg_graph *graph;
     float *params[ENGINE_VALUES]; /* NULL where no parameter */
@@ -104,7 +104,7 @@ typedef struct engine {
     float *values[ENGINE_VALUES]; /* during a pass */
     qdbg_view views[ENGINE_VALUES];
     enum fault fault;
-    uint32_t fault_value;
+    uint32_t fault_value; /* QDBG_NONE: every value */
     /* The call that returns `code`, from 1; 0: none. */
     uint64_t fail_run, fail_get, fail_set;
     int32_t code;

@@ -37,6 +37,7 @@ static int64_t product(const qdbg_view *v, uint32_t from)
 typedef struct op {
     const qdbg_view *in[5];
     qdbg_view out;
+    float epsilon; /* BatchNormalization */
 } op;
 
 static float *room(op *o)
@@ -89,7 +90,7 @@ static void batch_norm(op *o)
     float *y = room(o);
     for (int64_t i = 0; i < product(&o->out, 0); i++) {
         int64_t c = i / area % channels;
-        y[i] = (x[i] - mean[c]) * (gamma[c] / sqrtf(var[c])) + beta[c];
+        y[i] = (x[i] - mean[c]) * (gamma[c] / sqrtf(var[c] + o->epsilon)) + beta[c];
     }
 }
 
@@ -169,6 +170,7 @@ static qdbg_status tap_wrongly(engine *e, qdbg_tap *tap, uint32_t v, const qdbg_
         view.data = copy;
         break;
     case FAULT_SHAPE:
+    case FAULT_GO_ON:
         view.dims[view.rank - 1]--;
         break;
     case FAULT_BATCH:
@@ -196,7 +198,7 @@ static int32_t tap_value(engine *e, qdbg_tap *tap, uint32_t v, const qdbg_view *
 {
     if (!qdbg_tap_wants(tap, v))
         return 0;
-    qdbg_status status = e->fault && v == e->fault_value
+    qdbg_status status = e->fault && (v == e->fault_value || e->fault_value == QDBG_NONE)
                              ? tap_wrongly(e, tap, v, library_input)
                              : qdbg_tap_value(tap, v, &e->views[v]);
     if (status == QDBG_OK)
@@ -231,8 +233,12 @@ static void drop_values(engine *e)
 static int32_t run_node(engine *e, qdbg_tap *tap, uint32_t number)
 {
     qdbg_node_info node = QDBG_NODE_INFO_INIT;
-    op o = {{NULL}, QDBG_VIEW_INIT};
+    op o = {{NULL}, QDBG_VIEW_INIT, 1e-5f};
+    const float *epsilon;
+    uint32_t n;
     need(qdbg_graph_node(e->graph, number, &node) == QDBG_OK, "no such node");
+    if (qdbg_graph_get_floats(e->graph, number, "epsilon", &epsilon, &n) == QDBG_OK)
+        o.epsilon = *epsilon;
     for (uint32_t i = 0; i < node.n_inputs; i++)
         o.in[i] = &e->views[node.inputs[i]];
     compute(&o, node.op_type);
@@ -247,7 +253,7 @@ static int32_t run(void *user, qdbg_tap *tap, const qdbg_view *inputs, uint32_t 
         return e->code;
     int32_t code = 0;
     for (uint32_t i = 0; i < n_inputs && code == 0; i++) {
-        op copy = {{NULL}, inputs[i]};
+        op copy = {{NULL}, inputs[i], 0};
         memcpy(room(&copy), inputs[i].data, (size_t)qdbg_view_count(&inputs[i]) * sizeof(float));
         give(e, qdbg_graph_input(e->graph, i), copy.out);
         code = tap_value(e, tap, qdbg_graph_input(e->graph, i), &inputs[i]);

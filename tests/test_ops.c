@@ -13,118 +13,6 @@
 
 #define ROUNDS 200
 
-/* ---- random shapes and plain indexing ---- */
-
-static uint64_t seed = 1;
-
-static int64_t pick(int64_t lo, int64_t hi)
-{
-    seed = seed * 6364136223846793005u + 1442695040888963407u;
-    return lo + (int64_t)((seed >> 33) % (uint64_t)(hi - lo + 1));
-}
-
-typedef struct shape {
-    uint32_t rank;
-    int64_t dims[QDBG_MAX_RANK + 1]; /* ends in -1 */
-} shape;
-
-static int64_t count(const shape *s)
-{
-    int64_t n = 1;
-    for (uint32_t d = 0; d < s->rank; d++)
-        n *= s->dims[d];
-    return n;
-}
-
-static shape random_shape(uint32_t min_rank, uint32_t max_rank, int64_t min_dim, int64_t max_dim)
-{
-    shape s = {.rank = (uint32_t)pick(min_rank, max_rank)};
-    for (uint32_t d = 0; d < s.rank; d++)
-        s.dims[d] = pick(min_dim, max_dim);
-    s.dims[s.rank] = -1;
-    return s;
-}
-
-static float *random_floats(int64_t n)
-{
-    float *x = malloc((size_t)(n + 1) * sizeof *x);
-    for (int64_t i = 0; i < n; i++)
-        x[i] = (float)pick(-1000, 1000) / 256.0f;
-    return x;
-}
-
-static void unravel(int64_t i, const shape *s, int64_t *at)
-{
-    for (uint32_t d = s->rank; d-- > 0;) {
-        at[d] = i % s->dims[d];
-        i /= s->dims[d];
-    }
-}
-
-static int64_t ravel(const shape *s, const int64_t *at)
-{
-    int64_t i = 0;
-    for (uint32_t d = 0; d < s->rank; d++)
-        i = i * s->dims[d] + at[d];
-    return i;
-}
-
-/* The element of a broadcast operand that belongs to position `at` of a result of rank `rank`. */
-static int64_t broadcast_index(const shape *s, const int64_t *at, uint32_t rank)
-{
-    int64_t own[QDBG_MAX_RANK];
-    for (uint32_t d = 0; d < s->rank; d++)
-        own[d] = s->dims[d] == 1 ? 0 : at[rank - s->rank + d];
-    return ravel(s, own);
-}
-
-/* A shape that broadcasts into `full`. */
-static shape part_of(const shape *full)
-{
-    shape s = {.rank = (uint32_t)pick(0, full->rank)};
-    for (uint32_t d = 0; d < s.rank; d++)
-        s.dims[d] = pick(0, 2) ? full->dims[full->rank - s.rank + d] : 1;
-    s.dims[s.rank] = -1;
-    return s;
-}
-
-static void assert_shape(const qdbg_view *v, int32_t dtype, const int64_t *dims)
-{
-    assert_int_equal(v->dtype, dtype);
-    uint32_t rank = 0;
-    for (; dims[rank] >= 0; rank++)
-        assert_int_equal(v->dims[rank], dims[rank]);
-    assert_int_equal(v->rank, rank);
-}
-
-static void assert_floats(const qdbg_view *v, const float *want, size_t n)
-{
-    assert_int_equal(v->dtype, QDBG_F32);
-    assert_int_equal(qdbg_view_count(v), n);
-    for (size_t i = 0; i < n; i++) {
-        float got = ((const float *)v->data)[i];
-        if (!(isnan(want[i]) ? isnan(got) : got == want[i] || fabsf(got - want[i]) <= 1e-6f))
-            fail_msg("[%zu] is %.9g, not %.9g", i, (double)got, (double)want[i]);
-    }
-}
-
-static void assert_ints(const qdbg_view *v, const int64_t *want, size_t n)
-{
-    assert_int_equal(v->dtype, QDBG_I64);
-    assert_int_equal(qdbg_view_count(v), n);
-    assert_memory_equal(v->data, want, n * sizeof *want);
-}
-
-static void assert_fails(one_node *o, qdbg_status want, const char *text)
-{
-    qdbg_view out[ONE_MAX];
-    qdbg_status status = one_run(o, out);
-    if (status != want || !strstr(qdbg_ctx_error_message(o->ctx), text))
-        fail_msg("%s: '%s', not %s with '%s'", qdbg_status_name(status),
-                 qdbg_ctx_error_message(o->ctx), qdbg_status_name(want), text);
-    one_end(o);
-}
-
 /* ---- elementwise with broadcasting ---- */
 
 static float combine(const char *op, float x, float y)
@@ -288,19 +176,28 @@ static void variadic_operators_combine_any_number(void **state)
     static const struct {
         const char *op;
         float want[2];
-    } rows[] = {{"Sum", {12, 14}}, {"Mean", {4, 14.0f / 3}}, {"Max", {7, 7}}, {"Min", {1, 2}}};
+    } rows[] = {{"Sum", {12, 13}}, {"Mean", {4, 13.0f / 3}}, {"Max", {7, 7}}, {"Min", {1, 2}}};
     (void)state;
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < 4 * 3; i++) { /* in every order: which operand is broadcast differs */
         qdbg_view out;
         one_node o;
         one_begin(&o, 8);
-        one_input(&o, QDBG_F32, DIMS(2), FLOATS(1, 2));
-        one_input(&o, QDBG_F32, DIMS(1), FLOATS(7));
-        one_input(&o, QDBG_F32, DIMS(1, 2), FLOATS(4, 5));
-        one_op(&o, rows[i].op, 1);
+        for (size_t k = 0; k < 3; k++) {
+            switch ((i + k) % 3) {
+            case 0:
+                one_input(&o, QDBG_F32, DIMS(2), FLOATS(1, 2));
+                break;
+            case 1:
+                one_input(&o, QDBG_F32, DIMS(1), FLOATS(7));
+                break;
+            default:
+                one_input(&o, QDBG_F32, DIMS(1, 1), FLOATS(4));
+            }
+        }
+        one_op(&o, rows[i / 3].op, 1);
         assert_int_equal(one_run(&o, &out), QDBG_OK);
         assert_shape(&out, QDBG_F32, DIMS(1, 2));
-        assert_floats(&out, rows[i].want, 2);
+        assert_floats(&out, rows[i / 3].want, 2);
         free(out.data);
         one_end(&o);
     }
@@ -387,76 +284,6 @@ static void clip_takes_bounds_from_attributes_and_inputs(void **state)
     assert_int_equal(one_run(&o, &out), QDBG_OK);
     assert_floats(&out, FLOATS(-9, -1, 2, 6), 4);
     free(out.data);
-    one_end(&o);
-}
-
-static void casts_of_what_does_not_fit_are_defined(void **state)
-{
-    float x[6] = {NAN, INFINITY, -INFINITY, 1e20f, -1.9f, 300};
-    qdbg_view out;
-    one_node o;
-    (void)state;
-    static const struct {
-        int32_t to;
-        int64_t want[6];
-    } rows[] = {{QDBG_I64, {0, INT64_MAX, INT64_MIN, INT64_MAX, -1, 300}},
-                {QDBG_I32, {0, INT32_MAX, INT32_MIN, INT32_MAX, -1, 300}},
-                {QDBG_U8, {0, 255, 0, 255, 0, 255}},
-                {QDBG_I8, {0, 127, -128, 127, -1, 127}},
-                {QDBG_BOOL, {1, 1, 1, 1, 1, 1}}};
-    for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
-        one_begin(&o, 13);
-        one_input(&o, QDBG_F32, DIMS(6), x);
-        one_op(&o, "Cast", 1);
-        one_set_int(&o, "to", rows[r].to);
-        assert_int_equal(one_run(&o, &out), QDBG_OK);
-        for (int i = 0; i < 6; i++) {
-            int64_t got = rows[r].to == QDBG_I64   ? ((int64_t *)out.data)[i]
-                          : rows[r].to == QDBG_I32 ? ((int32_t *)out.data)[i]
-                          : rows[r].to == QDBG_I8  ? ((int8_t *)out.data)[i]
-                                                   : ((uint8_t *)out.data)[i];
-            assert_int_equal(got, rows[r].want[i]);
-        }
-        free(out.data);
-        one_end(&o);
-    }
-    one_begin(&o, 13);
-    one_input(&o, QDBG_F32, DIMS(6), x);
-    one_op(&o, "Cast", 1);
-    one_set_int(&o, "to", 8); /* string */
-    assert_fails(&o, QDBG_E_UNSUPPORTED, "Cast 'n': element type 8");
-}
-
-static void half_floats_survive_a_round_trip(void **state)
-{
-    /* All finite halves, subnormals included, through float32 and back. */
-    enum { N = 0x7c00 };
-    uint16_t *bits = malloc(2 * N * sizeof *bits);
-    qdbg_view floats, out;
-    one_node o;
-    (void)state;
-    for (int i = 0; i < N; i++) {
-        bits[i] = (uint16_t)i;
-        bits[N + i] = (uint16_t)(0x8000 | i);
-    }
-    one_begin(&o, 13);
-    one_input(&o, QDBG_F16, DIMS(2 * N), bits);
-    one_op(&o, "Cast", 1);
-    one_set_int(&o, "to", QDBG_F32);
-    assert_int_equal(one_run(&o, &floats), QDBG_OK);
-    one_end(&o);
-    assert_true(((float *)floats.data)[1] == 0x1p-24f);
-    assert_true(((float *)floats.data)[0x3c00] == 1.0f);
-    assert_true(((float *)floats.data)[0x7bff] == 65504.0f);
-    one_begin(&o, 13);
-    one_input(&o, QDBG_F32, DIMS(2 * N), floats.data);
-    one_op(&o, "Cast", 1);
-    one_set_int(&o, "to", QDBG_F16);
-    assert_int_equal(one_run(&o, &out), QDBG_OK);
-    assert_memory_equal(out.data, bits, 2 * N * sizeof *bits);
-    free(out.data);
-    free(floats.data);
-    free(bits);
     one_end(&o);
 }
 
@@ -589,7 +416,7 @@ static void softmax_changed_its_axis_at_opset_13(void **state)
 {
     float x[8] = {0, 1, 2, 3, 0, 0, 0, 0}, want[8];
     (void)state;
-    for (uint32_t opset = 11; opset <= 13; opset += 2) {
+    for (uint32_t opset = 12; opset <= 13; opset++) {
         qdbg_view out;
         one_node o;
         one_begin(&o, opset);
@@ -697,8 +524,6 @@ int main(void)
         cmocka_unit_test(nan_stays_nan),
         cmocka_unit_test(activations_follow_their_definitions),
         cmocka_unit_test(clip_takes_bounds_from_attributes_and_inputs),
-        cmocka_unit_test(casts_of_what_does_not_fit_are_defined),
-        cmocka_unit_test(half_floats_survive_a_round_trip),
         cmocka_unit_test(reductions_over_any_axes),
         cmocka_unit_test(reductions_of_nothing_and_of_integers),
         cmocka_unit_test(softmax_changed_its_axis_at_opset_13),

@@ -60,12 +60,9 @@ static qdbg_status make_room(qdbg_model *m, uint64_t n_runs, qdbg__probe *p)
     return QDBG_OK;
 }
 
-/* One stretch is enough: what comes after it is left alone. */
 static qdbg_status take_stretch(void *user, const qdbg__stretch *s)
 {
     taking *t = user;
-    if (t->probe->outputs)
-        return QDBG_OK;
     qdbg_status status = make_room(t->model, s->n_runs, t->probe);
     if (status != QDBG_OK)
         return status;
@@ -85,12 +82,7 @@ qdbg_status qdbg__probe_take(qdbg_model *m, const qdbg_dataset *dataset,
 {
     qdbg__probe p = {0};
     taking t = {m, variant, wanted, &p};
-    qdbg_status status = qdbg__dataset_check(m->ctx, dataset);
-    if (status != QDBG_OK)
-        return status;
-    qdbg_dataset first = *dataset;
-    first.n_batches = 1;
-    status = qdbg__dataset_walk(m, &first, "float32", MAX_RUNS, take_stretch, &t, NULL);
+    qdbg_status status = qdbg__dataset_first(m, dataset, MAX_RUNS, take_stretch, &t);
     if (status != QDBG_OK) {
         qdbg__probe_free(m, &p);
         return status;

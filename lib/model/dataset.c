@@ -135,3 +135,27 @@ qdbg_status qdbg__dataset_walk(qdbg_model *m, const qdbg_dataset *dataset, const
         *n_samples = w.n_samples;
     return status;
 }
+
+qdbg_status qdbg__dataset_first(qdbg_model *m, const qdbg_dataset *dataset, uint64_t max_runs,
+                                qdbg__stretch_fn fn, void *user)
+{
+    size_t n_inputs = m->graph->n_inputs;
+    qdbg_batch b;
+    uint64_t n_runs;
+    qdbg_status status = qdbg__dataset_check(m->ctx, dataset);
+    if (status == QDBG_OK)
+        status = fetch(m, dataset, 0, &b);
+    if (status == QDBG_OK)
+        status = check_batch(m, &b, 0, &n_runs);
+    if (status != QDBG_OK)
+        return status;
+    qdbg_view *slice = qdbg__alloc(m->ctx, n_inputs, sizeof *slice);
+    if (!slice)
+        return m->ctx->error_status;
+    uint64_t n = n_runs < max_runs ? n_runs : max_runs;
+    qdbg__model_slice(m, b.inputs, 0, n, slice);
+    qdbg__stretch s = {slice, n, b.labels, 0, n * (b.n_samples / n_runs)};
+    status = fn(user, &s);
+    qdbg__free(m->ctx, slice, n_inputs, sizeof *slice);
+    return status;
+}

@@ -26,7 +26,13 @@ bool qdbg__report_finding(qdbg__report *r, uint32_t i, qdbg_finding *finding)
 
 double qdbg__report_seconds(const qdbg__report *r, uint32_t i)
 {
-    return r->seconds ? r->seconds[i] : NAN;
+    return r->seconds ? r->seconds[i] : (double)NAN;
+}
+
+double qdbg__report_time_shown(const qdbg__report *r, uint32_t i, const qdbg_step *step)
+{
+    bool walked = step->outcome == QDBG_OUTCOME_PASSED || step->outcome == QDBG_OUTCOME_FAILED;
+    return walked ? qdbg__report_seconds(r, i) : (double)NAN;
 }
 
 double qdbg__report_drop(const qdbg__report *r)

@@ -34,6 +34,9 @@ bool qdbg__report_finding(qdbg__report *r, uint32_t i, qdbg_finding *finding);
 /* Wall time of step `i`, NaN when not known. */
 double qdbg__report_seconds(const qdbg__report *r, uint32_t i);
 
+/* The same for people: NaN as well for a step that was not walked. */
+double qdbg__report_time_shown(const qdbg__report *r, uint32_t i, const qdbg_step *step);
+
 /* Score lost by the whole quantized model. */
 double qdbg__report_drop(const qdbg__report *r);
 

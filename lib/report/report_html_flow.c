@@ -87,7 +87,7 @@ static void put_box(qdbg__report *r, const qdbg_step *s, uint32_t i, const char 
     qdbg__text_addf(t, "</h3><span class=\"badge %s\">", outcome);
     qdbg__html_icon(t, s->outcome);
     qdbg__text_addf(t, "%s</span></div>\n", outcome_word(s->outcome));
-    put_measures(t, s, qdbg__report_seconds(r, i));
+    put_measures(t, s, qdbg__report_time_shown(r, i, s));
     put_paragraph(t, "<p>", s->verdict);
     put_paragraph(t, "<p class=\"advice\"><b>What to do:</b> ", s->recommendation);
     qdbg__text_add(t, "</li>\n");

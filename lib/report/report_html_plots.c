@@ -118,7 +118,7 @@ static void put_noise_bars(qdbg__report *r, const ranking *best)
         qdbg__text_add(t, " <small>");
         qdbg__html_fixed(t, f.output_sqnr_db, 1);
         qdbg__text_add(t, "\u00a0dB</small></span></div>");
-        put_bar(t, &f, &axis, best->value[i], NAN);
+        put_bar(t, &f, &axis, best->value[i], (double)NAN);
         qdbg__text_add(t, "</li>\n");
     }
     qdbg__text_add(t, "</ol></div>\n");
@@ -154,7 +154,7 @@ typedef struct extent {
 
 static extent measure_extent(qdbg__report *r)
 {
-    extent e = {.low = INFINITY, .high = -INFINITY};
+    extent e = {.low = (double)INFINITY, .high = -(double)INFINITY};
     qdbg_finding f;
     for (uint32_t i = 0; qdbg__report_finding(r, i, &f); i++) {
         if (f.order > e.last)

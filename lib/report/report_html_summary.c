@@ -118,7 +118,7 @@ static double half_width_of(qdbg__report *r, const char *name)
     for (uint32_t i = 0; qdbg__report_step(r, i, &step); i++)
         if (strcmp(step.name, name) == 0)
             return step.half_width;
-    return NAN;
+    return (double)NAN;
 }
 
 void qdbg__html_cards(qdbg__report *r)

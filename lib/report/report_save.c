@@ -143,11 +143,11 @@ qdbg_status qdbg_report_save(qdbg_ctx *ctx, const qdbg_diagnosis *diagnosis, int
     qdbg__clear_error(ctx);
     if (!path || !path[0])
         return qdbg__fail(ctx, QDBG_E_INVALID, "the path is %s", path ? "empty" : "NULL");
-    bool exists = stat(path, &old) == 0;
+    bool exists = lstat(path, &old) == 0;
     if (!exists || S_ISREG(old.st_mode))
         return replace(&j, exists ? &old : NULL);
 
-    /* A terminal, a pipe or /dev/null must not be replaced by a file. */
-    j.fd = open(path, O_WRONLY | O_CLOEXEC);
+    /* A terminal, a pipe or a link, such as /dev/stdout, must not be replaced by a file. */
+    j.fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     return j.fd < 0 ? fail_io(ctx, path, errno) : fill(&j);
 }

@@ -297,6 +297,6 @@ void qdbg__report_text(qdbg__report *r)
     qdbg_step step;
     put_head(r);
     for (uint32_t i = 0; qdbg__report_step(r, i, &step); i++)
-        put_step(&r->text, &step, i + 1, qdbg__report_seconds(r, i));
+        put_step(&r->text, &step, i + 1, qdbg__report_time_shown(r, i, &step));
     put_quantizers(r);
 }

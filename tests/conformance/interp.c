@@ -10,6 +10,7 @@ typedef struct interp {
     qdbg__facts facts;
     qdbg_view *views; /* [n_values] */
     void **owned;     /* [n_values] memory of views that was allocated here */
+    bool in_place;
 } interp;
 
 static void *aligned(size_t bytes)
@@ -25,8 +26,26 @@ static size_t view_bytes(const qdbg_view *v)
     return (size_t)qdbg_view_count(v) * qdbg_dtype_size(v->dtype);
 }
 
+/* Give the node its first input in the memory of its first output, unless it reads it twice. */
+static void share_memory(const qdbg__node *node, qdbg_view *first, const qdbg_view **in,
+                         const qdbg_view *out)
+{
+    if (!in[0] || !out || in[0]->dtype != out->dtype || view_bytes(in[0]) != view_bytes(out))
+        return;
+    for (uint32_t i = 1; i < node->n_in; i++) {
+        if (node->in[i] == node->in[0])
+            return;
+    }
+    *first = *in[0];
+    first->data = out->data;
+    if (view_bytes(out) > 0)
+        memcpy(out->data, in[0]->data, view_bytes(out));
+    in[0] = first;
+}
+
 static qdbg_status run_node(interp *t, size_t n)
 {
+    qdbg_view first;
     const qdbg__node *node = &t->graph->nodes[n];
     const qdbg__node_plan *plan = &t->facts.nodes[n];
     const qdbg_view **in = calloc(node->n_in + 1, sizeof *in);
@@ -44,6 +63,8 @@ static qdbg_status run_node(interp *t, size_t n)
         memset(v->data, 0xa5, view_bytes(v)); /* nothing may be left unwritten */
         out[i] = v;
     }
+    if (t->in_place && node->n_in > 0 && node->op->flags & QDBG__OP_IN_PLACE)
+        share_memory(node, &first, in, out[0]);
     qdbg__run run = {node,         in,      (const qdbg_view *const *)out,
                      plan->params, scratch, qdbg__kernels_of(t->graph->ctx)};
     qdbg_status status = node->op->run(&run);
@@ -73,9 +94,10 @@ static qdbg_status run_all(interp *t, const qdbg_view *inputs)
     return QDBG_OK;
 }
 
-qdbg_status interp_run(const qdbg_graph *graph, const qdbg_view *inputs, qdbg_view *out)
+static qdbg_status run_graph(const qdbg_graph *graph, const qdbg_view *inputs, bool in_place,
+                             qdbg_view *out)
 {
-    interp t = {.graph = graph};
+    interp t = {.graph = graph, .in_place = in_place};
     qdbg_status status = qdbg__facts_infer(graph, inputs, true, &t.facts);
     if (status != QDBG_OK)
         return status;
@@ -97,4 +119,14 @@ qdbg_status interp_run(const qdbg_graph *graph, const qdbg_view *inputs, qdbg_vi
     free(t.owned);
     qdbg__facts_free(&t.facts);
     return status;
+}
+
+qdbg_status interp_run(const qdbg_graph *graph, const qdbg_view *inputs, qdbg_view *out)
+{
+    return run_graph(graph, inputs, false, out);
+}
+
+qdbg_status interp_run_in_place(const qdbg_graph *graph, const qdbg_view *inputs, qdbg_view *out)
+{
+    return run_graph(graph, inputs, true, out);
 }

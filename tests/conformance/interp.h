@@ -10,4 +10,8 @@
  * freed and the context tells why. */
 qdbg_status interp_run(const qdbg_graph *graph, const qdbg_view *inputs, qdbg_view *out);
 
+/* The same, but an operator that may write over its first input does, as the executor lets it (same
+ * type, same size, not read twice): the results must be the same. */
+qdbg_status interp_run_in_place(const qdbg_graph *graph, const qdbg_view *inputs, qdbg_view *out);
+
 #endif

@@ -1,5 +1,5 @@
-/* A graph of one node, for tests of a single operator. Everything but one_run ends the test program
- * when it fails. */
+/* Tests of a single operator: a graph of one node, random shapes, plain indexing, assertions (with
+ * cmocka). Everything but one_run ends the test program when it fails. */
 #ifndef TESTS_CONFORMANCE_ONE_NODE_H
 #define TESTS_CONFORMANCE_ONE_NODE_H
 
@@ -42,5 +42,34 @@ void one_set_string(one_node *o, const char *name, const char *value);
  */
 qdbg_status one_run(one_node *o, qdbg_view *out);
 void one_end(one_node *o);
+
+/* ---- random shapes ---- */
+
+typedef struct shape {
+    uint32_t rank;
+    int64_t dims[QDBG_MAX_RANK + 1]; /* ends in -1 */
+} shape;
+
+/* Uniform in lo..hi, always the same sequence. */
+int64_t pick(int64_t lo, int64_t hi);
+shape random_shape(uint32_t min_rank, uint32_t max_rank, int64_t min_dim, int64_t max_dim);
+/* A shape that broadcasts into `full`. */
+shape part_of(const shape *full);
+/* Multiples of 1/256, freed with free(). */
+float *random_floats(int64_t n);
+
+int64_t count(const shape *s);
+void unravel(int64_t i, const shape *s, int64_t *at);
+int64_t ravel(const shape *s, const int64_t *at);
+/* The element of a broadcast operand that belongs to position `at` of a result of rank `rank`. */
+int64_t broadcast_index(const shape *s, const int64_t *at, uint32_t rank);
+
+/* ---- assertions ---- */
+
+void assert_shape(const qdbg_view *v, int32_t dtype, const int64_t *dims);
+void assert_floats(const qdbg_view *v, const float *want, size_t n);
+void assert_ints(const qdbg_view *v, const int64_t *want, size_t n);
+/* Run, expecting that status and a message with that text; then one_end. */
+void assert_fails(one_node *o, qdbg_status want, const char *text);
 
 #endif

@@ -1,6 +1,6 @@
 /* The checks without a test framework, for machines that lack one (neon.sh).
- * usage: run_checks [LEVEL]: a QDBG_CPU_ level is run even where the machine does not offer it, which
- * is how old_cpu.sh shows that an emulated processor would refuse.
+ * usage: run_checks [LEVEL]: a QDBG_CPU_ level is run even where the machine does not offer it; so
+ * does old_cpu.sh show that an emulated processor would refuse.
  * Exit status 1 when a kernel differs from the reference, 2 when there was nothing to compare. */
 #include <stdio.h>
 #include <stdlib.h>

@@ -22,7 +22,8 @@ typedef enum {
     QDBG__ARITH_XOR,
 } qdbg__arith;
 
-/* out[i] = op(a[i * a_step], b[i * b_step]) for i < n, steps 0 or 1. `out` may be `a` or `b` when
+/* out[i] = op(a[i * a_step], b[i * b_step]) for i < n, steps 0 or 1 but not both 0 (unless
+ * n is 1). `out` may be `a` or `b` when
  * that one's step is 1. Signed overflow wraps; QDBG_E_INVALID for an integer division by zero or
  * one that overflows. */
 typedef qdbg_status (*qdbg__arith_fn)(const void *a, int64_t a_step, const void *b, int64_t b_step,

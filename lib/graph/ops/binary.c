@@ -1,5 +1,5 @@
-/* Two operands with broadcasting: arithmetic, comparison, logic; and the sums, means and extremes of
- * any number of operands. */
+/* Two operands with broadcasting: arithmetic, comparison, logic; and the sums, means and extremes
+ * of any number of operands. */
 #include <string.h>
 
 #include "arith.h"
@@ -64,8 +64,8 @@ static qdbg_status infer_binary(qdbg__infer *x)
     if (kind == QDBG__ARITH_MOD && qdbg__attr_int(x->node, "fmod", 0) != 0)
         kind = QDBG__ARITH_FMOD;
     if (a->dtype != b->dtype)
-        return qdbg__infer_fail(x, QDBG_E_TYPE, "operands are %s and %s",
-                                qdbg_dtype_name(a->dtype), qdbg_dtype_name(b->dtype));
+        return qdbg__infer_fail(x, QDBG_E_TYPE, "operands are %s and %s", qdbg_dtype_name(a->dtype),
+                                qdbg_dtype_name(b->dtype));
     p->row = qdbg__arith_find(kind, a->dtype);
     p->swapped = op->swapped;
     if (!p->row)
@@ -92,16 +92,26 @@ static qdbg_status run_binary(const qdbg__run *r)
                            qdbg_dtype_size(r->out[0]->dtype), r->out[0]->data);
 }
 
-#define BINARY(type, flags) {type, 2, 2, 1, flags, infer_binary, run_binary}
+#define BINARY(type, flags)                            \
+    {                                                  \
+        type, 2, 2, 1, flags, infer_binary, run_binary \
+    }
 
 static const qdbg__op table[] = {
-    BINARY("Add", QDBG__OP_IN_PLACE), BINARY("Sub", QDBG__OP_IN_PLACE),
-    BINARY("Mul", QDBG__OP_IN_PLACE), BINARY("Div", QDBG__OP_IN_PLACE),
-    BINARY("Mod", QDBG__OP_IN_PLACE), BINARY("PRelu", QDBG__OP_IN_PLACE),
-    BINARY("Equal", 0),               BINARY("Less", 0),
-    BINARY("LessOrEqual", 0),         BINARY("Greater", 0),
-    BINARY("GreaterOrEqual", 0),      BINARY("And", QDBG__OP_IN_PLACE),
-    BINARY("Or", QDBG__OP_IN_PLACE),  BINARY("Xor", QDBG__OP_IN_PLACE),
+    BINARY("Add", QDBG__OP_IN_PLACE),
+    BINARY("Sub", QDBG__OP_IN_PLACE),
+    BINARY("Mul", QDBG__OP_IN_PLACE),
+    BINARY("Div", QDBG__OP_IN_PLACE),
+    BINARY("Mod", QDBG__OP_IN_PLACE),
+    BINARY("PRelu", QDBG__OP_IN_PLACE),
+    BINARY("Equal", 0),
+    BINARY("Less", 0),
+    BINARY("LessOrEqual", 0),
+    BINARY("Greater", 0),
+    BINARY("GreaterOrEqual", 0),
+    BINARY("And", QDBG__OP_IN_PLACE),
+    BINARY("Or", QDBG__OP_IN_PLACE),
+    BINARY("Xor", QDBG__OP_IN_PLACE),
 };
 
 const qdbg__op_table qdbg__ops_binary = {table, sizeof table / sizeof *table};

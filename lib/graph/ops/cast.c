@@ -39,8 +39,7 @@ static void cast_ints(const qdbg_view *in, const qdbg_view *out, int64_t n)
         if (!to_float)
             qdbg__store_int(out->data, out->dtype, i, value);
         else if (out->dtype == QDBG_F32) /* rounded once, not by way of double */
-            ((float *)out->data)[i] =
-                in->dtype == QDBG_U64 ? (float)(uint64_t)value : (float)value;
+            ((float *)out->data)[i] = in->dtype == QDBG_U64 ? (float)(uint64_t)value : (float)value;
         else
             qdbg__store_double(out->data, out->dtype, i,
                                in->dtype == QDBG_U64 ? (double)(uint64_t)value : (double)value);
@@ -59,8 +58,7 @@ static qdbg_status run_cast(const qdbg__run *r)
         cast_f32(in->data, out, n);
     } else if (qdbg__is_float(in->dtype)) {
         for (int64_t i = 0; i < n; i++)
-            qdbg__store_double(out->data, out->dtype, i,
-                               qdbg__load_double(in->data, in->dtype, i));
+            qdbg__store_double(out->data, out->dtype, i, qdbg__load_double(in->data, in->dtype, i));
     } else {
         cast_ints(in, out, n);
     }

@@ -146,6 +146,8 @@ static qdbg_status infer_einsum(qdbg__infer *x)
     uint64_t count;
     p->n_in = x->node->n_in;
     for (uint32_t k = 0; k < p->n_in; k++) {
+        if (!x->in[k])
+            return qdbg__infer_fail(x, QDBG_E_INVALID, "operand %u is left out", k);
         int32_t dtype = x->in[k]->dtype;
         if ((dtype != QDBG_F32 && dtype != QDBG_F64) || dtype != x->in[0]->dtype)
             return qdbg__infer_fail(x, QDBG_E_UNSUPPORTED, "element type %s is not supported",

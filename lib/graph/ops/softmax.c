@@ -7,6 +7,7 @@
 #include "walk.h"
 
 #define CHUNK 32
+#define LANES 8
 
 typedef enum { SOFT, LOG, HARD } softmax_kind;
 
@@ -42,30 +43,53 @@ static qdbg_status infer_softmax(qdbg__infer *x)
     return QDBG_OK;
 }
 
+/* The largest number; NaN is passed over here, but comes back through the exponentials. The lanes
+ * break the chain of dependent operations, so that the compiler can vectorize. */
 static float row_max(const float *x, int64_t n)
 {
-    float max = x[0];
-    for (int64_t i = 1; i < n; i++)
-        max = x[i] > max || x[i] != x[i] ? x[i] : max;
-    return max;
+    float lanes[LANES];
+    int64_t i = 0;
+    for (int j = 0; j < LANES; j++)
+        lanes[j] = -INFINITY;
+    for (; i + LANES <= n; i += LANES) {
+        for (int j = 0; j < LANES; j++)
+            lanes[j] = x[i + j] > lanes[j] ? x[i + j] : lanes[j];
+    }
+    for (; i < n; i++)
+        lanes[0] = x[i] > lanes[0] ? x[i] : lanes[0];
+    for (int j = 1; j < LANES; j++)
+        lanes[0] = lanes[j] > lanes[0] ? lanes[j] : lanes[0];
+    return lanes[0];
+}
+
+static double row_sum(const float *x, int64_t n)
+{
+    double lanes[LANES] = {0}, sum = 0.0;
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        for (int j = 0; j < LANES; j++)
+            lanes[j] += x[i + j];
+    }
+    for (; i < n; i++)
+        lanes[0] += x[i];
+    for (int j = 0; j < LANES; j++)
+        sum += lanes[j];
+    return sum;
 }
 
 static void soft_row(const float *x, float *y, int64_t n)
 {
-    float max = row_max(x, n);
-    double sum = 0.0;
-    for (int64_t i = 0; i < n; i++) {
+    const float max = row_max(x, n);
+    for (int64_t i = 0; i < n; i++)
         y[i] = expf(x[i] - max);
-        sum += y[i];
-    }
-    const float total = (float)sum;
+    const float total = (float)row_sum(y, n);
     for (int64_t i = 0; i < n; i++)
         y[i] /= total;
 }
 
 static void log_row(const float *x, float *y, int64_t n)
 {
-    float max = row_max(x, n);
+    const float max = row_max(x, n);
     double sum = 0.0;
     for (int64_t i = 0; i < n; i++)
         sum += expf(x[i] - max);

@@ -56,12 +56,26 @@ MAP(map_celu, x < 0.0f ? p[0] * expm1f(x / p[0]) : x)
 MAP(map_shrink, shrink(x, p[0], p[1]))
 MAP(map_sigmoid, 1.0f / (1.0f + expf(-x)))
 MAP(map_hard_sigmoid, clamp(p[0] * x + p[1], 0.0f, 1.0f))
-MAP(map_hard_swish, (x * clamp(x * (1.0f / 6.0f) + 0.5f, 0.0f, 1.0f)))
 MAP(map_mish, (x * tanhf(softplus(x))))
 MAP(map_softplus, softplus(x))
 MAP(map_softsign, x / (1.0f + fabsf(x)))
 MAP(map_gelu, 0.5f * x * (1.0f + erff(x * 0.70710678118654752f)))
 MAP(map_gelu_tanh, 0.5f * x * (1.0f + tanhf(0.79788456080286536f * (x + 0.044715f * x * x * x))))
+
+/* x * HardSigmoid(x) in two steps, each of which the compiler can vectorize. */
+static void map_hard_swish(const float *in, float *out, int64_t n, const float *numbers)
+{
+    static const float gate[MAX_NUMBERS] = {1.0f / 6.0f, 0.5f};
+    float block[64];
+    const int64_t size = sizeof block / sizeof *block;
+    (void)numbers;
+    for (int64_t i = 0; i < n; i += size) {
+        const int64_t m = n - i < size ? n - i : size;
+        map_hard_sigmoid(in + i, block, m, gate);
+        for (int64_t j = 0; j < m; j++)
+            out[i + j] = in[i + j] * block[j];
+    }
+}
 
 MAP(map_exp, expf(x))
 MAP(map_log, logf(x))

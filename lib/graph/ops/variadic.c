@@ -60,14 +60,17 @@ static qdbg_status run_variadic(const qdbg__run *r)
     const qdbg_view *out = r->out[0];
     size_t size = qdbg_dtype_size(out->dtype);
     qdbg_status status = QDBG_OK;
+    const qdbg_view *sum = r->in[0];
     qdbg__walk w;
-    if (r->node->n_in == 1) {
+    /* Rows of two repeated numbers do not exist: the first operand must have the full shape. */
+    if (r->node->n_in == 1 || !qdbg__shape_equal(sum->rank, sum->dims, out->rank, out->dims)) {
         qdbg__walk_broadcast(&w, out, 1, r->in);
-        qdbg__walk_copy(&w, size, out->data, r->in[0]->data);
-        return QDBG_OK;
+        if (out->data != sum->data)
+            qdbg__walk_copy(&w, size, out->data, sum->data);
+        sum = out;
     }
-    for (uint32_t i = 1; i < r->node->n_in && status == QDBG_OK; i++) {
-        const qdbg_view *pair[2] = {i == 1 ? r->in[0] : out, r->in[i]};
+    for (uint32_t i = 1; i < r->node->n_in && status == QDBG_OK; i++, sum = out) {
+        const qdbg_view *pair[2] = {sum, r->in[i]};
         qdbg__walk_broadcast(&w, out, 2, pair);
         status = qdbg__arith_run(&w, p->row, size, pair[0]->data, pair[1]->data, size, out->data);
     }
@@ -76,8 +79,10 @@ static qdbg_status run_variadic(const qdbg__run *r)
     return status;
 }
 
-/* Not in place: an operand may be named twice, and would be overwritten before its second use. */
-#define VARIADIC(type) {type, 1, UINT32_MAX, 1, 0, infer_variadic, run_variadic}
+#define VARIADIC(type)                                                          \
+    {                                                                           \
+        type, 1, UINT32_MAX, 1, QDBG__OP_IN_PLACE, infer_variadic, run_variadic \
+    }
 
 static const qdbg__op table[] = {VARIADIC("Sum"), VARIADIC("Mean"), VARIADIC("Max"),
                                  VARIADIC("Min")};

@@ -34,11 +34,11 @@ typedef struct where_row {
     int64_t n;
 } where_row;
 
-#define PICK(bytes)                                                                                \
-    for (int64_t i = 0; i < w->n; i++)                                                             \
-    memcpy(w->out + i * (bytes),                                                                   \
-           w->cond[i * w->step[1]] ? w->a + i * w->step[2] * (bytes)                               \
-                                   : w->b + i * w->step[3] * (bytes),                              \
+#define PICK(bytes)                                                   \
+    for (int64_t i = 0; i < w->n; i++)                                \
+    memcpy(w->out + i * (bytes),                                      \
+           w->cond[i * w->step[1]] ? w->a + i * w->step[2] * (bytes)  \
+                                   : w->b + i * w->step[3] * (bytes), \
            bytes)
 
 static void pick(const where_row *w, size_t size)

@@ -47,10 +47,11 @@ V16_FN format16 format16_of(const qdbg__float_grid *grid)
     };
 }
 
-/* Rounding in the bits works because a carry out of the mantissa steps to the next exponent. */
-V16_FN v16 narrow16(v16 x, const format16 *f)
+/* Rounding in the bits works because a carry out of the mantissa steps to the next exponent.
+ * Without a scale (a constant 0), which is a scale of 1, the division is saved. */
+V16_FN v16 narrow16(v16 x, const format16 *f, int scaled)
 {
-    v16 t = v16_div(x, f->scale), size = v16_abs(t);
+    v16 t = scaled ? v16_div(x, f->scale) : x, size = v16_abs(t);
     v16i bits = v16_bits(size);
     v16i odd = v16i_and(v16i_shr(bits, f->drop), v16i_set1(1));
     v16i normal = v16i_and(v16i_add(v16i_add(bits, f->below_half), odd), f->kept);
@@ -62,14 +63,23 @@ V16_FN v16 narrow16(v16 x, const format16 *f)
     return v16_select(v16_isnan(x), v16i_float_bits(nan), y);
 }
 
-static void fakequant_float(const float *src, float *dst, size_t n, const qdbg__float_grid *grid)
+V16_FN void narrow_run(const float *src, float *dst, size_t n, const qdbg__float_grid *grid,
+                       int scaled)
 {
     format16 f = format16_of(grid);
     size_t i = 0;
     for (; i + 16 <= n; i += 16)
-        v16_store(dst + i, narrow16(v16_load(src + i), &f));
+        v16_store(dst + i, narrow16(v16_load(src + i), &f, scaled));
     if (i < n)
-        v16_store_part(dst + i, n - i, narrow16(v16_load_part(src + i, n - i), &f));
+        v16_store_part(dst + i, n - i, narrow16(v16_load_part(src + i, n - i), &f, scaled));
+}
+
+static void fakequant_float(const float *src, float *dst, size_t n, const qdbg__float_grid *grid)
+{
+    if (grid->scale == 1.0f)
+        narrow_run(src, dst, n, grid, 0);
+    else
+        narrow_run(src, dst, n, grid, 1);
 }
 
 /* Quotients and numerators within these sizes keep Markstein's remainder exact. */

@@ -1,0 +1,191 @@
+/**
+ * @file adaround.h
+ * Weights rounded up or down so that each layer's output suffers least.
+ *
+ * Rounding every weight to the nearest grid point is not what hurts a layer's output least (Nagel
+ * et al., "Up or Down? Adaptive Rounding for Post-Training Quantization", arXiv 2004.10568, section
+ * 3). The output error of a layer y = W x with rounded weights W_q, whose input in the rounded
+ * network is x^, is a quadratic form in e = w_q - w for each output channel o:
+ *
+ *     E[(w_q x^ - w x)^2] = e H e^T - 2 e b + c,   H = E[x^ x^^T],  b = E[x^ w(x - x^)]
+ *
+ * (theirs, equation 13, in the asymmetric form of section 4.2.) H and b are gathered in one pass
+ * over the data; rounding then needs no data. By default H and b are centred, which leaves the
+ * output's mean to the layer's bias: b_q = b + W E[x] - W_q E[x^], so that bias correction (Nagel
+ * et al., "Data-Free Quantization", arXiv 1906.04721, section 4.2) is part of it.
+ *
+ * @since 0.1 for everything in this file
+ */
+#ifndef QDEBUG_ADAROUND_H
+#define QDEBUG_ADAROUND_H
+
+#include <qdebug/simulation.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct qdbg_adaround qdbg_adaround;
+
+/** Round a channel's weights one after the other, those that carry most signal first, each making
+ * up for the errors so far (Frantar et al., "GPTQ", arXiv 2210.17323, section 3, act-order), then
+ * change single weights until none helps. Channels of at most 9 weights (depthwise) are solved
+ * exactly. Any grid point may be chosen. The default. */
+#define QDBG_ADAROUND_SEQUENTIAL 0
+/** "Up or Down?", section 3.2: rectified sigmoid, Adam, annealed regularizer (equations 21 to 24),
+ * on the quadratic form, which is the expectation of the paper's mini-batches; then single weights
+ * are flipped until none helps. Each weight goes to one of its two neighbours. */
+#define QDBG_ADAROUND_RELAXED 1
+/** Nearest rounding: with `range_candidates` this is sequential-MSE range setting alone. Weights
+ * stay as they are; only ranges and biases change. */
+#define QDBG_ADAROUND_NEAREST 2
+
+/** One pass over the data for all layers (fewer where memory is short), each with its input of the
+ * float32 network. Without it layers are done in order, each with its input of the network whose
+ * earlier layers are rounded already: better, at a pass for every layer (side by side ones share
+ * it). */
+#define QDBG_ADAROUND_ONE_PASS 1u
+/** Leave biases alone. */
+#define QDBG_ADAROUND_KEEP_BIAS 2u
+/** Keep what the solver found also where it is worse than nearest rounding on held-out samples. */
+#define QDBG_ADAROUND_NO_REVERT 4u
+/** Refit the scale of each output channel to the integers found, and improve those again, for as
+ * long as it helps. Per-channel weights only; the deployed kernel must take any scale. */
+#define QDBG_ADAROUND_REFIT_SCALE 8u
+/** The rounded network also quantizes activations with the simulation's enabled quantizers, which
+ * must have encodings. */
+#define QDBG_ADAROUND_ACTIVATIONS 16u
+/** RELAXED: leave out the flips of single weights at the end. */
+#define QDBG_ADAROUND_NO_POLISH 32u
+
+/** Options of qdbg_adaround_run(); a zero field means its default. */
+typedef struct qdbg_adaround_options {
+    uint32_t struct_size;      /**< sizeof(qdbg_adaround_options) */
+    int32_t solver;            /**< QDBG_ADAROUND_SEQUENTIAL ... */
+    uint32_t flags;            /**< QDBG_ADAROUND_ bits */
+    uint32_t positions;        /**< output positions taken of each sample; 0 = 64 */
+    uint32_t holdout;          /**< every n-th sample is held out to judge by; 0 = 8, 1 = none */
+    uint32_t range_candidates; /**< of each weight range, evenly from 0 to the present one, judged
+                                    by the layer's output error under nearest rounding (sequential
+                                    MSE); at most 1000; 0 = keep the range */
+    uint32_t iterations;       /**< RELAXED; 0 = 10000 for 8 bits and more, else 15000 */
+    uint32_t reserved;
+    double damping;       /**< ridge on H over its mean diagonal, > 0; 0 = 0.01 */
+    double learning_rate; /**< RELAXED: Adam's; 0 = 0.001 */
+    double regularizer;   /**< RELAXED: lambda of equation 21; 0 = 0.01 */
+    const qdbg_dataset *guard_dataset; /**< with guard_metric: all is undone where the simulation's
+                                            score falls; NULL = not scored */
+    const qdbg_metric *guard_metric;   /**< required with guard_dataset */
+} qdbg_adaround_options;
+
+#define QDBG_ADAROUND_OPTIONS_INIT                                          \
+    {                                                                       \
+        (uint32_t)sizeof(qdbg_adaround_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 \
+    }
+
+/** Set `*options` to QDBG_ADAROUND_OPTIONS_INIT. NULL is ignored. */
+QDBG_API void qdbg_adaround_options_init(qdbg_adaround_options *options);
+
+#define QDBG_ADAROUND_DONE 0        /**< rounded */
+#define QDBG_ADAROUND_REVERTED 1    /**< worse than nearest rounding on held-out samples: left */
+#define QDBG_ADAROUND_SHARED 2      /**< left: something else reads the weight too */
+#define QDBG_ADAROUND_UNSUPPORTED 3 /**< left: not a form of layer that is known, or a host's graph
+                                         does not tell its input's shape */
+#define QDBG_ADAROUND_NO_DATA 4     /**< left: its input never held finite numbers only, or never
+                                         came */
+#define QDBG_ADAROUND_NO_SIGNAL 5   /**< left: its input is zero throughout */
+
+/** What became of one layer. Losses are the mean over output positions of the sum over output
+ * channels of the squared output error against float32. */
+typedef struct qdbg_adaround_row {
+    uint32_t struct_size;  /**< sizeof(qdbg_adaround_row), set by the caller */
+    uint32_t node;         /**< the layer */
+    uint32_t weight;       /**< its parameter */
+    uint32_t quantizer;    /**< on the weight, in the simulation */
+    int32_t solver;        /**< QDBG_ADAROUND_ */
+    int32_t outcome;       /**< QDBG_ADAROUND_DONE ... */
+    uint32_t bits;         /**< of the weight */
+    uint32_t bias;         /**< the parameter that took the correction; QDBG_NONE: none */
+    uint64_t n_weights;    /**< elements of the weight */
+    uint64_t n_moved;      /**< of them, those that are not at the nearest grid point */
+    uint64_t n_positions;  /**< output positions that were fitted to */
+    uint64_t n_held_out;   /**< output positions that were held out */
+    uint64_t n_nonfinite;  /**< output positions left out: an input was NaN or infinite */
+    double loss_nearest;   /**< of nearest rounding, on what was fitted to; 0 where nothing was */
+    double loss;           /**< of what is in place now */
+    double held_nearest;   /**< the same on held-out positions; 0 where there are none */
+    double held_loss;
+    double bias_change; /**< largest change of a bias, in units of the layer's output */
+} qdbg_adaround_row;
+
+#define QDBG_ADAROUND_ROW_INIT                                                              \
+    {                                                                                       \
+        (uint32_t)sizeof(qdbg_adaround_row), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 \
+    }
+
+/** Set `*row` to QDBG_ADAROUND_ROW_INIT. NULL is ignored. */
+QDBG_API void qdbg_adaround_row_init(qdbg_adaround_row *row);
+
+/**
+ * Round the weights of every Conv, ConvTranspose, Gemm and MatMul that has an enabled weight
+ * quantizer, in topological order.
+ *
+ * The model's weights become the rounded ones, and the quantizers' encodings are frozen to the
+ * grids that they lie on, so that quantizing them changes nothing more; frozen encodings outlive
+ * changes of the model's parameters, stand back behind qdbg_sim_set_range() and changed specs, and
+ * go with qdbg_adaround_undo(). Corrections of the mean go to the layer's bias or, where it has
+ * none, to the shift of a BatchNormalization or the constant Add that alone reads its output.
+ * Fold batch-normalizations first (qdbg_fold_batch_norms()), as the engine will.
+ *
+ * The result depends on the data, the options and the context's seed; not on the thread count nor
+ * on how samples are batched. Sums are taken in float32 over stretches of 32 runs and in double
+ * from there on. The context's memory ceiling is honoured by taking fewer layers into one pass.
+ *
+ * @param sim          built-in or host model; must outlive the result
+ * @param calibration  samples, labels are not read; 200 to 1000 do
+ * @param options      NULL = defaults; not kept
+ * @param result       receives the rows; destroy with qdbg_adaround_destroy()
+ * @return QDBG_OK; QDBG_E_INVALID (NULL, a bad struct or field, an empty dataset); QDBG_E_STATE
+ *         (QDBG_ADAROUND_ACTIVATIONS or the guard without calibration: names the value);
+ *         QDBG_E_SHAPE, QDBG_E_TYPE, QDBG_E_NUMERIC (as qdbg_model_evaluate(); a weight is NaN or
+ *         infinite: names it); QDBG_E_CALLBACK; QDBG_E_HOST; QDBG_E_CANCELLED; QDBG_E_NOMEM;
+ *         QDBG_E_LIMIT. After a failure model and simulation are as they were. (A host that refuses
+ *         to take its own parameters back keeps what it has.)
+ */
+QDBG_API qdbg_status qdbg_adaround_run(qdbg_sim *sim, const qdbg_dataset *calibration,
+                                       const qdbg_adaround_options *options,
+                                       qdbg_adaround **result);
+
+/** Free the result; what was rounded stays so. NULL is ignored. */
+QDBG_API void qdbg_adaround_destroy(qdbg_adaround *result);
+
+/**
+ * Set weights, biases and encodings back to what they were, bit for bit. A second call does
+ * nothing.
+ * @return QDBG_OK; QDBG_E_INVALID (NULL); QDBG_E_CALLBACK (the host refused one: the rest are set
+ *         back); QDBG_E_NOMEM; QDBG_E_LIMIT
+ */
+QDBG_API qdbg_status qdbg_adaround_undo(qdbg_adaround *result);
+
+/** @return the number of rows, one for each layer with an enabled weight quantizer; 0 for NULL */
+QDBG_API uint32_t qdbg_adaround_count(const qdbg_adaround *result);
+
+/**
+ * Read a row, in topological order.
+ * @return QDBG_OK; QDBG_E_INVALID (NULL, struct_size); QDBG_E_NOT_FOUND
+ */
+QDBG_API qdbg_status qdbg_adaround_get(const qdbg_adaround *result, uint32_t index,
+                                       qdbg_adaround_row *row);
+
+/**
+ * What the guard saw.
+ * @param before,after  receive the simulation's scores; either may be NULL
+ * @return 1: all was undone; 0: kept, or there is no guard (scores are 0 then); 0 for NULL
+ */
+QDBG_API int32_t qdbg_adaround_guard(const qdbg_adaround *result, double *before, double *after);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
