@@ -186,8 +186,9 @@ qdbg_graph *net_of_convs(qdbg_ctx *ctx)
     uint32_t w = whole_param(g, "cw", DIMS(4, 2, 1, 1), &seed);
     uint32_t b = whole_param(g, "cb", DIMS(4), &seed);
     uint32_t c = make_node(g, "Conv", "c", VALUES(x, w, b), NULL);
-    uint32_t bn[] = {c, make_param(g, "gamma", DIMS(4), gamma), make_param(g, "beta", DIMS(4), beta),
-                     make_param(g, "mean", DIMS(4), mean), make_param(g, "var", DIMS(4), var)};
+    uint32_t bn[] = {c, make_param(g, "gamma", DIMS(4), gamma),
+                     make_param(g, "beta", DIMS(4), beta), make_param(g, "mean", DIMS(4), mean),
+                     make_param(g, "var", DIMS(4), var)};
     uint32_t n = make_node(g, "BatchNormalization", "n", bn, 5, &node);
     assert_ok(qdbg_graph_set_float(g, node, "epsilon", 0)); /* all results are exact */
     uint32_t r = make_node(g, "Relu", "r", &n, 1, NULL);

@@ -13,11 +13,11 @@
 /* An allocator that checks what it is given back and fails when it is told to. */
 typedef struct heap {
     pthread_mutex_t mutex;
-    uint64_t n_calls;   /* of alloc since heap_arm */
-    uint64_t fail_at;   /* the call that fails, from 1; 0: none */
-    bool persistent;    /* all later ones fail too */
-    uint64_t n_failed;  /* calls that failed since heap_arm */
-    uint64_t n_live;    /* blocks */
+    uint64_t n_calls;  /* of alloc since heap_arm */
+    uint64_t fail_at;  /* the call that fails, from 1; 0: none */
+    bool persistent;   /* all later ones fail too */
+    uint64_t n_failed; /* calls that failed since heap_arm */
+    uint64_t n_live;   /* blocks */
     uint64_t live_bytes;
 } heap;
 
@@ -32,7 +32,8 @@ void heap_end(heap *h, qdbg_ctx *ctx);
 /* ---- errors ---- */
 
 /* The call fails with `status`, and the context's message holds `text`. */
-#define assert_fails(ctx, call, status, text) check_failure(ctx, call, status, text, __FILE__, __LINE__)
+#define assert_fails(ctx, call, status, text) \
+    check_failure(ctx, call, status, text, __FILE__, __LINE__)
 void check_failure(const qdbg_ctx *ctx, qdbg_status got, qdbg_status want, const char *text,
                    const char *file, int line);
 
@@ -80,23 +81,23 @@ qdbg_metric metric_of(int32_t kind);
 /* How the engine breaks the rules of qdbg_host_run_fn. */
 enum fault {
     FAULT_NONE,
-    FAULT_NO_TAP,    /* rule 1: does not tap fault_value */
-    FAULT_TAP_TWICE, /* rule 1 */
-    FAULT_IGNORE,    /* rule 2: goes on with its own copy */
-    FAULT_SHAPE,     /* rule 3: the last dimension is too small */
-    FAULT_BATCH,     /* rule 3: only the first of several samples */
-    FAULT_DTYPE,     /* rule 3 */
+    FAULT_NO_TAP,     /* rule 1: does not tap fault_value */
+    FAULT_TAP_TWICE,  /* rule 1 */
+    FAULT_IGNORE,     /* rule 2: goes on with its own copy */
+    FAULT_SHAPE,      /* rule 3: the last dimension is too small */
+    FAULT_BATCH,      /* rule 3: only the first of several samples */
+    FAULT_DTYPE,      /* rule 3 */
     FAULT_NOT_A_VIEW, /* rule 3: rank 100 */
-    FAULT_NO_VALUE,  /* rule 1: taps a value that does not exist */
-    FAULT_GO_ON,     /* rule 5: as FAULT_SHAPE, and does not stop */
-    FAULT_INPUT,     /* rule 6: taps the library's input itself */
-    FAULT_HALF,      /* set_parameter keeps bfloat16 */
+    FAULT_NO_VALUE,   /* rule 1: taps a value that does not exist */
+    FAULT_GO_ON,      /* rule 5: as FAULT_SHAPE, and does not stop */
+    FAULT_INPUT,      /* rule 6: taps the library's input itself */
+    FAULT_HALF,       /* set_parameter keeps bfloat16 */
 };
 
 #define ENGINE_VALUES 64
 
-/* Plain loops over Gemm, Conv (1x1), BatchNormalization, Relu, Add, Flatten and GlobalAveragePool, in
- * the graph's order. */
+/* Plain loops over Gemm, Conv (1x1), BatchNormalization, Relu, Add, Flatten and GlobalAveragePool,
+ * in the graph's order. */
 typedef struct engine {
     const qdbg_graph *graph;
     float *params[ENGINE_VALUES]; /* NULL where no parameter */

@@ -139,8 +139,8 @@ static void compute(op *o, const char *type)
         const char *type;
         void (*run)(op *);
     } ops[] = {
-        {"Gemm", gemm}, {"Conv", conv},           {"BatchNormalization", batch_norm},
-        {"Relu", relu}, {"Add", add},             {"GlobalAveragePool", pool},
+        {"Gemm", gemm},       {"Conv", conv}, {"BatchNormalization", batch_norm},
+        {"Relu", relu},       {"Add", add},   {"GlobalAveragePool", pool},
         {"Flatten", flatten},
     };
     size_t i = 0;

@@ -138,8 +138,8 @@ static void good_model_passes(void **state)
     (void)state;
     world_begin(&w, gemms, false, 2);
     qdbg_diagnosis *d = diagnose(&w);
-    static const char *const names[] = {"float32", "quantized", "weights", "activations",
-                                        "quantizers", "conclusion"};
+    static const char *const names[] = {"float32",     "quantized",  "weights",
+                                        "activations", "quantizers", "conclusion"};
     for (int i = 0; i < 6; i++)
         assert_int_equal(step_of(d, names[i]).outcome, QDBG_OUTCOME_PASSED);
     for (uint32_t i = 0; i < summary_of(d).n_findings; i++)
@@ -357,8 +357,8 @@ static void bad_options_are_refused(void **state)
     assert_fails(w.ctx, qdbg_diagnose(w.m, NULL, &d), QDBG_E_INVALID, "options");
     assert_fails(w.ctx, qdbg_diagnose(w.m, &good, NULL), QDBG_E_INVALID, "out");
 #define WITH(change, status, text) \
-    o = good; \
-    change; \
+    o = good;                      \
+    change;                        \
     assert_fails(w.ctx, qdbg_diagnose(w.m, &o, &d), status, text)
     WITH(o.struct_size = 8, QDBG_E_INVALID, "struct_size");
     WITH(o.flags = 4, QDBG_E_INVALID, "flags");
@@ -490,7 +490,8 @@ static void init_functions_set_the_size(void **state)
     qdbg_step_init(&t);
     qdbg_finding_init(&f);
     qdbg_summary_init(&s);
-    assert_true(t.struct_size == sizeof t && f.struct_size == sizeof f && s.struct_size == sizeof s);
+    assert_true(t.struct_size == sizeof t && f.struct_size == sizeof f &&
+                s.struct_size == sizeof s);
     qdbg_diagnose_options_init(NULL);
     qdbg_step_init(NULL);
     qdbg_finding_init(NULL);

@@ -207,8 +207,18 @@ static void gemm_with_alpha_and_beta_folds_too(void **state)
 
 /* ---- what is left alone ---- */
 
-enum { SHARED_WEIGHT, SHARED_GAMMA, OUTPUT, TWO_READERS, WEIGHT_OUTPUT, RELU_BETWEEN, COMPUTED_WEIGHT,
-       TRAINING, NO_LAYER, N_OBSTACLES };
+enum {
+    SHARED_WEIGHT,
+    SHARED_GAMMA,
+    OUTPUT,
+    TWO_READERS,
+    WEIGHT_OUTPUT,
+    RELU_BETWEEN,
+    COMPUTED_WEIGHT,
+    TRAINING,
+    NO_LAYER,
+    N_OBSTACLES
+};
 
 static qdbg_graph *obstacle_net(qdbg_ctx *ctx, int what)
 {
@@ -332,8 +342,10 @@ static void bad_numbers_are_named(void **state)
         float value;
         const char *text;
     } rows[] = {
-        {"wb", (float)NAN, "'wb'"},         {"bn.gamma", (float)INFINITY, "'bn.gamma'"},
-        {"bn.mean", (float)NAN, "'bn.mean'"}, {"bn.var", -EPSILON, "'bn'"},
+        {"wb", (float)NAN, "'wb'"},
+        {"bn.gamma", (float)INFINITY, "'bn.gamma'"},
+        {"bn.mean", (float)NAN, "'bn.mean'"},
+        {"bn.var", -EPSILON, "'bn'"},
         {"bn.var", -1, "'bn'"},
     };
     qdbg_ctx *ctx = make_ctx(1);
@@ -348,7 +360,7 @@ static void bad_numbers_are_named(void **state)
         assert_ok(qdbg_model_set_parameter(m, value_of(g, rows[i].name), data, n));
         assert_fails(ctx, qdbg_fold_batch_norms(m, &folded), QDBG_E_NUMERIC, rows[i].text);
         assert_int_equal(folded, 77);
-        assert_true(param_at(m, "an.gamma", 0) == 1); /* the pair before is folded */
+        assert_true(param_at(m, "an.gamma", 0) == 1);  /* the pair before is folded */
         assert_true(param_at(m, "bn.beta", 1) == was); /* this one is not */
         free(data);
         qdbg_model_destroy(m);

@@ -241,8 +241,8 @@ static void graph_that_failed_can_only_be_destroyed(void **state)
 #define N_NODES 1500
 
 typedef struct dag {
-    uint32_t out[N_NODES];       /* value of hidden node i */
-    uint32_t in[N_NODES][3];     /* values */
+    uint32_t out[N_NODES];   /* value of hidden node i */
+    uint32_t in[N_NODES][3]; /* values */
     uint32_t n_in[N_NODES];
     uint32_t added_as[N_NODES];  /* hidden node -> number when added */
     uint32_t hidden_of[N_NODES]; /* the reverse */

@@ -1,5 +1,5 @@
-/* Models that the library runs, and what both kinds share (model.h); hosts are in test_model_host.c, data
- * and scores in test_score.c. */
+/* Models that the library runs, and what both kinds share (model.h); hosts are in
+ * test_model_host.c, data and scores in test_score.c. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -123,7 +123,8 @@ static void bad_parameter_calls_are_refused(void **state)
     assert_int_equal(qdbg_model_get_parameter(NULL, w, data, 1), QDBG_E_INVALID);
     assert_int_equal(qdbg_model_set_parameter(NULL, w, data, 1), QDBG_E_INVALID);
     for (int set = 0; set < 2; set++) {
-#define CALL(v, p, n) (set ? qdbg_model_set_parameter(m, v, p, n) : qdbg_model_get_parameter(m, v, p, n))
+#define CALL(v, p, n) \
+    (set ? qdbg_model_set_parameter(m, v, p, n) : qdbg_model_get_parameter(m, v, p, n))
         assert_fails(ctx, CALL(x, data, 4), QDBG_E_INVALID, "not a parameter");
         assert_fails(ctx, CALL(1000, data, 4), QDBG_E_INVALID, "1000");
         assert_fails(ctx, CALL(w, NULL, 1), QDBG_E_INVALID, "'w'");
@@ -295,8 +296,8 @@ static void all_outputs_come_and_a_missing_buffer_asks_for_shapes(void **state)
     const int64_t top[] = {2, 0};
     float x_out[8] = {0}, r_out[8] = {0};
     int64_t i_out[2] = {0};
-    qdbg_view x = make_view(DIMS(2, 4), in), out[3] = {QDBG_VIEW_INIT, QDBG_VIEW_INIT,
-                                                       QDBG_VIEW_INIT};
+    qdbg_view x = make_view(DIMS(2, 4), in),
+              out[3] = {QDBG_VIEW_INIT, QDBG_VIEW_INIT, QDBG_VIEW_INIT};
     (void)state;
     out[2].data = r_out; /* one buffer is not enough: nothing is computed */
     assert_ok(qdbg_model_run(m, &x, 1, out, 3));

@@ -164,8 +164,8 @@ static void rule_1_every_value_is_tapped_once(void **state)
     qdbg_sim_destroy(sim);
 }
 
-/* An evaluation cannot see it: the result is merely less quantized than it should be. (qdbg_diagnose
- * does: test_diagnose_walk.c.) */
+/* An evaluation cannot see it: the result is merely less quantized than it should be.
+ * (qdbg_diagnose does: test_diagnose_walk.c.) */
 static void rule_2_is_the_hosts_own_business(void **state)
 {
     world *w = *state;
@@ -354,8 +354,9 @@ static void originals_come_back_after_any_failure(void **state)
     uint64_t failures = 0;
     for (int which = 0; which < 3; which++)
         for (uint64_t k = 1;; k++) {
-            uint64_t *at = which == 0 ? &w->e.fail_get : which == 1 ? &w->e.fail_set
-                                                                    : &w->e.fail_run;
+            uint64_t *at = which == 0   ? &w->e.fail_get
+                           : which == 1 ? &w->e.fail_set
+                                        : &w->e.fail_run;
             uint64_t n = which == 0 ? w->e.n_gets : which == 1 ? w->e.n_sets : w->e.n_runs;
             *at = n + k;
             w->e.code = 77;
@@ -431,8 +432,8 @@ static void parameter_as_output_must_be_tapped(void **state)
     assert_ok(qdbg_graph_add_output(g, p));
     make_finish(g, make_node(g, "Relu", "y", &x, 1, NULL));
     qdbg_model *m = engine_model(&e, g);
-    qdbg_view in = make_view(DIMS(1, 4), data), out[2] = {make_view(DIMS(1), data),
-                                                          make_view(DIMS(1, 4), data)};
+    qdbg_view in = make_view(DIMS(1, 4), data),
+              out[2] = {make_view(DIMS(1), data), make_view(DIMS(1, 4), data)};
     assert_fails(w->ctx, qdbg_model_run(m, &in, 1, out, 2), QDBG_E_HOST, "'p'");
     qdbg_model_destroy(m);
     engine_free(&e);

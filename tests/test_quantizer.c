@@ -66,10 +66,10 @@ static void init_functions_do_what_the_macros_do(void **state)
 
 /* Ranges of all sizes; each is used as [a, b] with a <= b, whatever the signs. */
 static const float ends[] = {
-    -FLT_MAX, -3e38f, -1.7e38f, -1e30f, -70000.5f, -300.0f, -128.0f,  -7.5f,   -1.0f,     -0.3f,
-    -1e-3f,   -1e-20f, -1e-37f, -FLT_MIN, -1e-40f, -1e-45f, -0.0f,    0.0f,    1e-45f,    1e-40f,
-    FLT_MIN,  1e-37f, 1e-20f,   1e-3f,    0.1f,    1.0f,    3.14159f, 127.0f,  255.0f,    1000.0f,
-    1e6f,     1e30f,  1.7e38f,  3e38f,    FLT_MAX,
+    -FLT_MAX, -3e38f, -1.7e38f, -1e30f,  -70000.5f, -300.0f, -128.0f, -7.5f,   -1.0f,
+    -0.3f,    -1e-3f, -1e-20f,  -1e-37f, -FLT_MIN,  -1e-40f, -1e-45f, -0.0f,   0.0f,
+    1e-45f,   1e-40f, FLT_MIN,  1e-37f,  1e-20f,    1e-3f,   0.1f,    1.0f,    3.14159f,
+    127.0f,   255.0f, 1000.0f,  1e6f,    1e30f,     1.7e38f, 3e38f,   FLT_MAX,
 };
 #define N_ENDS (sizeof ends / sizeof *ends)
 
@@ -102,7 +102,7 @@ static void check_form(const qdbg_quant_spec *s, float min, float max, const qdb
     assert_int_equal(e->struct_size, sizeof *e);
     assert_int_equal(e->reserved, 0);
     assert_int_equal(e->qmax, s->is_signed ? levels / 2 - 1 : levels - 1);
-    assert_int_equal(e->qmin, !s->is_signed                              ? 0
+    assert_int_equal(e->qmin, !s->is_signed                          ? 0
                               : s->symmetry == QDBG_STRICT_SYMMETRIC ? -e->qmax
                                                                      : -levels / 2);
     if (s->symmetry != QDBG_ASYMMETRIC)
@@ -201,17 +201,17 @@ static void known_grids(void **state)
         float min, max, scale;
         int32_t zero_point;
     } rows[] = {
-        {8, QDBG_ASYMMETRIC, 0, -1, 1, 2.0f / 255, 128},  /* 127.5 rounds to even */
-        {8, QDBG_ASYMMETRIC, 1, -1, 1, 2.0f / 255, 0},    /* -0.5 does, too */
-        {2, QDBG_ASYMMETRIC, 0, -1, 1, 2.0f / 3, 2},      /* 1.5 */
-        {2, QDBG_ASYMMETRIC, 0, -1, 5, 2, 0},             /* 0.5: the minimum is clipped */
+        {8, QDBG_ASYMMETRIC, 0, -1, 1, 2.0f / 255, 128}, /* 127.5 rounds to even */
+        {8, QDBG_ASYMMETRIC, 1, -1, 1, 2.0f / 255, 0},   /* -0.5 does, too */
+        {2, QDBG_ASYMMETRIC, 0, -1, 1, 2.0f / 3, 2},     /* 1.5 */
+        {2, QDBG_ASYMMETRIC, 0, -1, 5, 2, 0},            /* 0.5: the minimum is clipped */
         {8, QDBG_ASYMMETRIC, 0, 3, 255, 1, 0},
         {8, QDBG_ASYMMETRIC, 0, -255, -3, 1, 255},
         {8, QDBG_ASYMMETRIC, 1, -128, 127, 1, 0},
         {8, QDBG_SYMMETRIC, 1, -127, 10, 1, 0},
         {8, QDBG_SYMMETRIC, 1, -5, 254, 2, 0},
         {8, QDBG_STRICT_SYMMETRIC, 1, -254, 3, 2, 0},
-        {8, QDBG_SYMMETRIC, 0, -1000, 510, 2, 0},         /* negative values are clipped */
+        {8, QDBG_SYMMETRIC, 0, -1000, 510, 2, 0}, /* negative values are clipped */
         {8, QDBG_SYMMETRIC, 0, -5, -1, FLT_MIN, 0},
         {16, QDBG_ASYMMETRIC, 0, 0, 65535, 1, 0},
     };
@@ -384,9 +384,11 @@ static void bad_encodings_are_refused(void **state)
     assert_fails(ctx, qdbg_fakequant_f32(ctx, &good, -1, &x, &y, 1), QDBG_E_INVALID, "rounding");
     assert_fails(ctx, qdbg_fakequant_f32(ctx, &good, 3, &x, &y, 1), QDBG_E_INVALID, "rounding");
     const qdbg_encoding bad[] = {
-        grid(0, 0, -8, 7),          grid(-1, 0, -8, 7),  grid((float)NAN, 0, -8, 7),
-        grid((float)INFINITY, 0, -8, 7), grid(1e-40f, 0, -8, 7), grid(1, 0, 7, 7),
-        grid(1, 0, 8, 7),           grid(1, 8, -8, 7),   grid(1, -9, -8, 7),
+        grid(0, 0, -8, 7),          grid(-1, 0, -8, 7),
+        grid((float)NAN, 0, -8, 7), grid((float)INFINITY, 0, -8, 7),
+        grid(1e-40f, 0, -8, 7),     grid(1, 0, 7, 7),
+        grid(1, 0, 8, 7),           grid(1, 8, -8, 7),
+        grid(1, -9, -8, 7),
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_fails(ctx, qdbg_fakequant_f32(ctx, &bad[i], 0, &x, &y, 1), QDBG_E_INVALID,
@@ -402,10 +404,8 @@ static void widest_grids_work(void **state)
 {
     static const float x[] = {-1, 1, -3e9f, 3e9f, 1e30f, (float)NAN, 0.25f};
     const qdbg_encoding all[] = {
-        grid(1, 0, INT32_MIN, INT32_MAX),
-        grid(1, INT32_MAX, INT32_MIN, INT32_MAX),
-        grid(1, INT32_MIN, INT32_MIN, INT32_MAX),
-        grid(FLT_MAX, 0, INT32_MIN, INT32_MAX),
+        grid(1, 0, INT32_MIN, INT32_MAX),         grid(1, INT32_MAX, INT32_MIN, INT32_MAX),
+        grid(1, INT32_MIN, INT32_MIN, INT32_MAX), grid(FLT_MAX, 0, INT32_MIN, INT32_MAX),
         grid(FLT_MIN, 0, INT32_MIN, INT32_MAX),
     };
     float y[7];

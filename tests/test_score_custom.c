@@ -43,12 +43,12 @@ static int32_t audit(void *user, void *state, const qdbg_metric_input *in)
     a->bad = a->bad || in->struct_size != sizeof *in || in->n_samples == 0 ||
              in->first_sample != l->next || (l->next == 0 && (l->checksum || l->labels)) ||
              in->n_outputs != 1;
-    a->bad = a->bad || (a->wants_float && !in->float_outputs) ||
-             in->labels != (a->s->labels + l->next);
+    a->bad =
+        a->bad || (a->wants_float && !in->float_outputs) || in->labels != (a->s->labels + l->next);
     for (uint64_t i = 0; i < in->n_samples; i++)
         l->labels += (uint64_t)in->labels[i];
-    l->checksum = add_bytes(l->checksum, in->outputs[0].data,
-                            (size_t)(each * in->n_samples) * sizeof(float));
+    l->checksum =
+        add_bytes(l->checksum, in->outputs[0].data, (size_t)(each * in->n_samples) * sizeof(float));
     l->next += in->n_samples;
     return ++a->updates == a->fail_update ? a->code : 0;
 }

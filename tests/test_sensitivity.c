@@ -284,7 +284,8 @@ static void bad_calls_are_refused(void **state)
     assert_fails(w.ctx, qdbg_sensitivity_run(w.sim, NULL, &metric, &s), QDBG_E_INVALID, "dataset");
     assert_fails(w.ctx, qdbg_sensitivity_run(w.sim, &w.s.set, NULL, &s), QDBG_E_INVALID, "metric");
     assert_fails(w.ctx, qdbg_sensitivity_run(w.sim, &w.s.set, &bad, &s), QDBG_E_INVALID, "kind");
-    assert_fails(w.ctx, qdbg_sensitivity_run(w.sim, &w.s.set, &metric, NULL), QDBG_E_INVALID, "out");
+    assert_fails(w.ctx, qdbg_sensitivity_run(w.sim, &w.s.set, &metric, NULL), QDBG_E_INVALID,
+                 "out");
     w.s.labels[39] = 99;
     assert_fails(w.ctx, qdbg_sensitivity_run(w.sim, &w.s.set, &metric, &s), QDBG_E_INVALID,
                  "sample 39");

@@ -126,12 +126,12 @@ static void quantize(world *w, uint32_t i, float *x, size_t n, size_t columns)
     }
 }
 
-static void layer(world *w, const char *weight, const char *bias, uint32_t quantizer, const float *x,
-                  float *y, int in, int out)
+static void layer(world *w, const char *weight, const char *bias, uint32_t quantizer,
+                  const float *x, float *y, int in, int out)
 {
     float a[24], b[6];
-    assert_ok(qdbg_model_get_parameter(w->models[0], value_of(w->g, weight), a,
-                                       (uint64_t)(in * out)));
+    assert_ok(
+        qdbg_model_get_parameter(w->models[0], value_of(w->g, weight), a, (uint64_t)(in * out)));
     assert_ok(qdbg_model_get_parameter(w->models[0], value_of(w->g, bias), b, (uint64_t)out));
     quantize(w, quantizer, a, (size_t)(in * out), (size_t)out);
     for (int o = 0; o < out; o++) {

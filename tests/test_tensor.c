@@ -17,10 +17,10 @@ static void dtypes_have_onnx_numbers_sizes_and_names(void **state)
         size_t size;
         const char *name;
     } rows[] = {
-        {QDBG_F32, 1, 4, "float32"},  {QDBG_U8, 2, 1, "uint8"},    {QDBG_I8, 3, 1, "int8"},
-        {QDBG_U16, 4, 2, "uint16"},   {QDBG_I16, 5, 2, "int16"},   {QDBG_I32, 6, 4, "int32"},
-        {QDBG_I64, 7, 8, "int64"},    {QDBG_BOOL, 9, 1, "bool"},   {QDBG_F16, 10, 2, "float16"},
-        {QDBG_F64, 11, 8, "float64"}, {QDBG_U32, 12, 4, "uint32"}, {QDBG_U64, 13, 8, "uint64"},
+        {QDBG_F32, 1, 4, "float32"},    {QDBG_U8, 2, 1, "uint8"},    {QDBG_I8, 3, 1, "int8"},
+        {QDBG_U16, 4, 2, "uint16"},     {QDBG_I16, 5, 2, "int16"},   {QDBG_I32, 6, 4, "int32"},
+        {QDBG_I64, 7, 8, "int64"},      {QDBG_BOOL, 9, 1, "bool"},   {QDBG_F16, 10, 2, "float16"},
+        {QDBG_F64, 11, 8, "float64"},   {QDBG_U32, 12, 4, "uint32"}, {QDBG_U64, 13, 8, "uint64"},
         {QDBG_BF16, 16, 2, "bfloat16"},
     };
     size_t known = 0;
@@ -93,9 +93,9 @@ static void bad_views_are_refused(void **state)
 static void byte_counts_that_overflow_are_refused(void **state)
 {
     static char data[8];
-    const int64_t halves[] = {(int64_t)1 << 31, (int64_t)1 << 30};   /* 2^61 elements */
+    const int64_t halves[] = {(int64_t)1 << 31, (int64_t)1 << 30};     /* 2^61 elements */
     const int64_t fits[] = {(int64_t)1 << 30, ((int64_t)1 << 29) - 1}; /* just below 2^59 */
-    const int64_t wraps[] = {(int64_t)1 << 32, (int64_t)1 << 32};    /* 2^64: 0 when it wraps */
+    const int64_t wraps[] = {(int64_t)1 << 32, (int64_t)1 << 32};      /* 2^64: 0 when it wraps */
     const int64_t odd[] = {3037000500, 3037000500, 3037000500};
     qdbg_view v;
     (void)state;

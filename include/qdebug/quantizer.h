@@ -103,7 +103,7 @@ QDBG_API qdbg_status qdbg_encoding_from_range(qdbg_ctx *ctx, const qdbg_quant_sp
  * @param ctx       not used by another thread during the call
  * @param encoding  scale > 0, finite and normal; qmin < qmax; zero_point within them
  * @param rounding  QDBG_ROUND_
- * @param src       [n] float32, any alignment; may equal dst, may not partly overlap it
+ * @param src       [n] float32, aligned as a float is; may equal dst, may not partly overlap it
  * @param dst       [n] float32, caller-owned; untouched on error
  * @param n         elements; 0 is allowed
  * @return QDBG_OK; QDBG_E_INVALID (NULL, a bad field, overlap)

@@ -1,6 +1,9 @@
 #define _GNU_SOURCE
 #include "cpu.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 #include <sched.h>
 #include <unistd.h>
 #include <qdebug/base.h>
@@ -38,12 +41,35 @@ uint32_t qdbg__cpu_cores(void)
     return n > 0 ? (uint32_t)n : 1;
 }
 
+#if defined(__x86_64__)
+/* Bytes of the last cache that a leaf of cpuid describes. sysconf() will not do: on AMD it adds up
+ * the caches of all core complexes, though a core fills only its own. */
+static uint64_t cpuid_last_cache(uint32_t leaf)
+{
+    uint64_t size = 0;
+    for (uint32_t level = 0; level < 8; level++) {
+        uint32_t a, b, c, d;
+        __cpuid_count(leaf, level, a, b, c, d);
+        if ((a & 31) == 0)
+            break;
+        size = (uint64_t)((b >> 22) + 1) * ((b >> 12 & 0x3ff) + 1) * ((b & 0xfff) + 1);
+        size *= (uint64_t)c + 1;
+    }
+    return size;
+}
+#endif
+
 uint64_t qdbg__cpu_last_level_cache(void)
 {
-#ifdef _SC_LEVEL3_CACHE_SIZE
+    uint64_t bytes = 0;
+#if defined(__x86_64__)
+    if (__get_cpuid_max(0x80000000u, NULL) >= 0x8000001du)
+        bytes = cpuid_last_cache(0x8000001du);
+    if (bytes == 0 && __get_cpuid_max(0, NULL) >= 4)
+        bytes = cpuid_last_cache(4);
+#elif defined(_SC_LEVEL3_CACHE_SIZE)
     long size = sysconf(_SC_LEVEL3_CACHE_SIZE);
-    if (size > 0)
-        return (uint64_t)size;
+    bytes = size > 0 ? (uint64_t)size : 0;
 #endif
-    return 32u << 20;
+    return bytes ? bytes : 32u << 20;
 }

@@ -37,7 +37,7 @@ typedef struct row {
     const char *fact;
     uint32_t bits;
     int32_t symmetry;
-    float min, max;                  /* observed */
+    float min, max; /* observed */
     double scale, grid_min, grid_max;
 } row;
 

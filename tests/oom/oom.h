@@ -1,7 +1,7 @@
 /* Memory runs out: every public function that allocates is called with its 1st, 2nd, 3rd ...
  * allocation failing, until it succeeds; once with that one alone failing and once with all later
- * ones, too. Each time it says QDBG_E_NOMEM, leaves its out-parameters, leaks nothing, and works when
- * it is called again. The same under ceilings of the context's own: QDBG_E_LIMIT. */
+ * ones, too. Each time it says QDBG_E_NOMEM, leaves its out-parameters, leaks nothing, and works
+ * when it is called again. The same under ceilings of the context's own: QDBG_E_LIMIT. */
 #ifndef TESTS_OOM_OOM_H
 #define TESTS_OOM_OOM_H
 
