@@ -274,20 +274,20 @@ static int32_t get(void *user, uint32_t value, float *data, uint64_t count)
     return 0;
 }
 
+/* A set that fails has copied half of it. */
 static int32_t set(void *user, uint32_t value, const float *data, uint64_t count)
 {
     engine *e = user;
-    if (fails(e, &e->n_sets, e->fail_set))
-        return e->code;
+    bool failed = fails(e, &e->n_sets, e->fail_set);
     need(count == e->counts[value], "set: count");
-    memcpy(e->params[value], data, (size_t)count * sizeof *data);
+    memcpy(e->params[value], data, (size_t)(failed ? count / 2 : count) * sizeof *data);
     for (uint64_t i = 0; i < count && e->fault == FAULT_HALF; i++) {
         uint32_t bits;
         memcpy(&bits, &data[i], sizeof bits);
         bits &= 0xffff0000u;
         memcpy(&e->params[value][i], &bits, sizeof bits);
     }
-    return 0;
+    return failed ? e->code : 0;
 }
 
 void engine_init(engine *e, const qdbg_graph *g)

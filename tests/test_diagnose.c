@@ -419,6 +419,72 @@ static void custom_metric_is_what_is_judged_by(void **state)
     world_end(&w);
 }
 
+/* Minus the distance from float32: a score without jumps, in which errors add up. */
+static int32_t add_distance(void *user, void *state, const qdbg_metric_input *in)
+{
+    (void)user;
+    for (uint64_t i = 0; i < qdbg_view_count(&in->outputs[0]); i++)
+        *(double *)state -= fabs((double)((float *)in->outputs[0].data)[i] -
+                                 (double)((float *)in->float_outputs[0].data)[i]);
+    return 0;
+}
+
+static void errors_that_only_add_up_have_no_culprit(void **state)
+{
+    world w;
+    qdbg_metric metric = metric_of(QDBG_METRIC_CUSTOM);
+    double alone = 0;
+    (void)state;
+    world_begin(&w, gemms, false, 2);
+    metric.flags = QDBG_METRIC_NEEDS_FLOAT;
+    metric.state_size = sizeof(double);
+    metric.update = add_distance;
+    metric.result = give_sum;
+    w.o.metric = &metric;
+    qdbg_diagnosis *d = diagnose(&w);
+    for (uint32_t i = 0; i < 5; i++)
+        alone = fmax(alone, finding_at(d, i).drop_alone);
+    double whole = step_of(d, "quantized").drop, weights = step_of(d, "weights").drop;
+    double together = fmax(weights, step_of(d, "activations").drop);
+    qdbg_diagnosis_destroy(d);
+    assert_true(alone < together && together < whole);
+    w.o.max_drop = (alone + together) / 2; /* no quantizer, but one kind of them */
+    d = diagnose(&w);
+    assert_int_equal(step_of(d, "quantizers").outcome, QDBG_OUTCOME_PASSED);
+    assert_holds(step_of(d, "quantizers").verdict, "None of 5");
+    assert_holds(summary_of(d).conclusion, "add up");
+    assert_holds(summary_of(d).conclusion, "% of the noise");
+    assert_holds(summary_of(d).conclusion, together == weights ? "The weights" : "The activations");
+    qdbg_diagnosis_destroy(d);
+    w.o.max_drop = (together + whole) / 2; /* both kinds together only */
+    d = diagnose(&w);
+    assert_int_equal(step_of(d, "weights").outcome, QDBG_OUTCOME_PASSED);
+    assert_int_equal(step_of(d, "activations").outcome, QDBG_OUTCOME_PASSED);
+    assert_holds(summary_of(d).conclusion, "together");
+    qdbg_diagnosis_destroy(d);
+    world_end(&w);
+}
+
+/* Two bits are too few for anything: everybody is named, activations with their range. */
+static void coarse_grids_are_all_named(void **state)
+{
+    world w;
+    (void)state;
+    world_begin(&w, gemms, false, 2);
+    w.o.sim.weight_bits = w.o.sim.activation_bits = 2;
+    w.o.max_drop = 1e-9;
+    qdbg_diagnosis *d = diagnose(&w);
+    assert_holds(summary_of(d).conclusion, "Weights and activations each");
+    assert_holds(step_of(d, "weights").recommendation, "per channel");
+    assert_holds(step_of(d, "activations").recommendation, "activations");
+    assert_int_equal(finding_of(d, "r").culprit, 1);
+    assert_holds(finding_of(d, "r").reason, "values from 0 to ");
+    assert_int_equal(finding_of(d, "w2").culprit, 1);
+    assert_holds(finding_of(d, "w2").reason, "2 bits");
+    qdbg_diagnosis_destroy(d);
+    world_end(&w);
+}
+
 static void sqnr_has_nothing_to_compare_with(void **state)
 {
     world w;
@@ -511,6 +577,8 @@ int main(void)
         cmocka_unit_test(bypassed_kinds_lose_nothing),
         cmocka_unit_test(bad_options_are_refused),
         cmocka_unit_test(custom_metric_is_what_is_judged_by),
+        cmocka_unit_test(errors_that_only_add_up_have_no_culprit),
+        cmocka_unit_test(coarse_grids_are_all_named),
         cmocka_unit_test(sqnr_has_nothing_to_compare_with),
         cmocka_unit_test(diagnosis_outlives_the_model),
         cmocka_unit_test(reading_checks_its_arguments),

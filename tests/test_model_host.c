@@ -340,7 +340,7 @@ static void assert_params(const engine *e, const float *want)
 }
 
 /* Each call of get, set and run fails once, in an evaluation that replaces the weights. A set that
- * fails copies nothing; the next one works. */
+ * fails has copied half of it; the next one works. */
 static void originals_come_back_after_any_failure(void **state)
 {
     world *w = *state;
@@ -449,18 +449,21 @@ typedef struct scaler {
 static int32_t scale(void *user, qdbg_tap *tap, const qdbg_view *inputs, uint32_t n_inputs)
 {
     scaler *s = user;
-    float x[64], y[64], k = *(const float *)inputs[1].data;
+    float x[64], y[64], k[16]; /* what lies behind the scalar is not its business */
     qdbg_view vx = inputs[0], vk = inputs[1], vy = inputs[0];
     s->bad = s->bad || n_inputs != 2;
     vx.data = x;
-    vk.data = &k;
+    for (int i = 0; i < 16; i++)
+        k[i] = 1e6f;
+    k[0] = *(const float *)inputs[1].data;
+    vk.data = k;
     vy.data = y;
     memcpy(x, inputs[0].data, (size_t)qdbg_view_count(&vx) * sizeof *x);
     if (qdbg_tap_value(tap, qdbg_graph_input(s->g, 0), &vx) != QDBG_OK ||
         qdbg_tap_value(tap, qdbg_graph_input(s->g, 1), &vk) != QDBG_OK)
         return 1;
     for (uint64_t i = 0; i < qdbg_view_count(&vx); i++)
-        y[i] = x[i] * k;
+        y[i] = x[i] * k[0];
     return qdbg_tap_value(tap, qdbg_graph_output(s->g, 0), &vy) != QDBG_OK;
 }
 

@@ -9,7 +9,8 @@
  *
  * Every fallible function returns a qdbg_status. When one fails, its out-parameters are left as
  * they were, nothing is left to free, and qdbg_ctx_error() tells the details until the next
- * fallible call on the same context.
+ * fallible call on the same context. Functions that only read a const object, and those that have
+ * no context to reach, return a status without recording details.
  *
  * Callbacks run on the thread that made the call, never under a lock. A callback reports failure
  * by returning non-zero: the call then ends with QDBG_E_CALLBACK and the callback's own number is
@@ -148,7 +149,8 @@ QDBG_API void qdbg_ctx_options_init(qdbg_ctx_options *options);
  * @param options  NULL = defaults; not kept
  * @param out      receives the context; destroy with qdbg_ctx_destroy()
  * @return QDBG_OK; QDBG_E_INVALID (out is NULL, a struct_size is wrong, an allocator lacks a
- *         function, cpu_level or flags are unknown); QDBG_E_NOMEM; QDBG_E_LIMIT. There is no
+ *         function, threads is above 1024, log_level or flags are unknown, cpu_level is unknown or
+ *         more than this machine has); QDBG_E_NOMEM; QDBG_E_LIMIT. There is no
  *         context to ask for details when this call fails.
  */
 QDBG_API qdbg_status qdbg_ctx_create(const qdbg_ctx_options *options, qdbg_ctx **out);

@@ -105,7 +105,8 @@ typedef struct qdbg_finding {
     double drop_alone;     /**< float score minus score_alone; NaN when not run */
     double output_sqnr_db; /**< output SQNR of the same run; +infinity: outputs unchanged; NaN when
                                 not run */
-    double noise_share;    /**< share of the summed output noise of all quantizers, 0..1 */
+    double noise_share; /**< share of the summed output noise of all quantizers, 0..1; NaN when not
+                               run */
     double local_sqnr_db;  /**< weights: SQNR of the quantized tensor itself; activations: NaN */
     double channel_spread; /**< weights: largest over median channel range, of channels that are not
                                 zero; activations: NaN */

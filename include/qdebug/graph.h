@@ -117,7 +117,8 @@ QDBG_API qdbg_status qdbg_graph_add_output(qdbg_graph *graph, uint32_t value);
  * the batch is symbolic) of what the library knows.
  * @return QDBG_OK; QDBG_E_INVALID (no output, a value used that nothing produces, a cycle; the
  *         message names node and value); QDBG_E_SHAPE, QDBG_E_TYPE (inputs of a known operator do
- *         not fit, or contradict a declared shape); QDBG_E_STATE (finished already); QDBG_E_NOMEM;
+ *         not fit, or contradict a declared shape, of which dimension 0 does not count where the
+ *         batch is symbolic); QDBG_E_STATE (finished already); QDBG_E_NOMEM;
  *         QDBG_E_LIMIT. After a failure the graph can only be destroyed.
  */
 QDBG_API qdbg_status qdbg_graph_finish(qdbg_graph *graph);

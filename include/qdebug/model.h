@@ -156,9 +156,9 @@ QDBG_API qdbg_status qdbg_model_set_parameter(qdbg_model *model, uint32_t value,
  * is computed for any output. Otherwise dtype, rank and dims must be those of the result; data is
  * written
  * @return QDBG_OK; QDBG_E_INVALID (NULL, wrong counts); QDBG_E_SHAPE, QDBG_E_TYPE (an input or
- *         output does not fit; the message names it); QDBG_E_CALLBACK; QDBG_E_HOST;
- *         QDBG_E_CANCELLED; QDBG_E_NOMEM; QDBG_E_LIMIT. Host models: QDBG_E_STATE where the graph
- *         does not tell an output's shape
+ *         output does not fit, a scalar output of several runs; the message names it);
+ * QDBG_E_CALLBACK; QDBG_E_HOST; QDBG_E_CANCELLED; QDBG_E_NOMEM; QDBG_E_LIMIT. Host models:
+ * QDBG_E_STATE where the graph does not tell an output's shape
  */
 QDBG_API qdbg_status qdbg_model_run(qdbg_model *model, const qdbg_view *inputs, uint32_t n_inputs,
                                     qdbg_view *outputs, uint32_t n_outputs);
@@ -282,7 +282,8 @@ QDBG_API const char *qdbg_metric_name(const qdbg_metric *metric);
  * @param score    receives the score
  * @return QDBG_OK; QDBG_E_INVALID (NULL, a bad struct, an empty dataset, labels missing or out of
  *         range: the message names the sample); QDBG_E_SHAPE, QDBG_E_TYPE (a batch does not fit the
- *         graph); QDBG_E_NUMERIC (an input is NaN or infinite: names input and sample);
+ *         graph); QDBG_E_NUMERIC (an input is NaN or infinite: names input and sample; or a custom
+ *         metric gave NaN);
  *         QDBG_E_CALLBACK; QDBG_E_HOST; QDBG_E_CANCELLED; QDBG_E_NOMEM; QDBG_E_LIMIT
  */
 QDBG_API qdbg_status qdbg_model_evaluate(qdbg_model *model, const qdbg_dataset *dataset,
