@@ -1,15 +1,16 @@
 /* What rounding to the layer's output gains and costs, on the zoo's models:
  *
- *     QDBG_ZOO=../shared/zoo bench_adaround [MODEL [BITS [IMAGES [ITERATIONS]]]]
+ *     QDBG_ZOO=../shared/zoo bench_adaround [MODEL [BITS [IMAGES [ITERATIONS [RUNS]]]]]
  *
- * MODEL is resnet20_cifar10 (default), kws_ds_cnn or mobilenet_v1_0.25_128. Weights symmetric and
- * per channel, batch-normalization folded, activations in float32.
+ * ITERATIONS 0 leaves out the first table, RUNS 0 the second. MODEL is resnet20_cifar10 (default),
+ * kws_ds_cnn or mobilenet_v1_0.25_128. Weights symmetric and per channel, batch-normalization
+ * folded, activations in float32.
  *
  * First table: both solvers on the same problem for each layer (one pass, inputs of the float32
  * network). Loss on held-out samples over that of nearest rounding, and CPU milliseconds of all
- * threads from the moments to the rounded weights, loss included. Second table: top-1 on the model's
- * 1000 labelled samples and CPU seconds of whole runs. CPU times are as good as a shared machine
- * lets them be: read ratios. */
+ * threads from the moments to the rounded weights, loss included. Second table: top-1 on the
+ * model's 1000 labelled samples and CPU seconds of whole runs. CPU times are as good as a shared
+ * machine lets them be: read ratios. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -141,7 +142,6 @@ typedef struct contender {
     const char *name;
     int32_t solver;
     uint32_t flags;
-    double rate;
     double ratio[MAX_LAYERS], ms[MAX_LAYERS];
 } contender;
 
@@ -153,7 +153,6 @@ static uint32_t compete(bench *b, qdbg_sim *sim, uint32_t iterations, contender 
     o.solver = c->solver;
     o.flags = c->flags | QDBG_ADAROUND_ONE_PASS | QDBG_ADAROUND_NO_REVERT;
     o.iterations = iterations;
-    o.learning_rate = c->rate;
     b->n_layers = 0;
     must(b, qdbg_adaround_run(sim, &b->data[0], &o, &result));
     uint32_t n = qdbg_adaround_count(result);
@@ -168,7 +167,7 @@ static uint32_t compete(bench *b, qdbg_sim *sim, uint32_t iterations, contender 
     return n;
 }
 
-#define CONTENDERS 4
+#define CONTENDERS 3
 
 static void compare(bench *b, uint32_t bits, uint32_t iterations)
 {
@@ -176,7 +175,6 @@ static void compare(bench *b, uint32_t bits, uint32_t iterations)
         {.name = "sequential"},
         {.name = "relaxed", .solver = QDBG_ADAROUND_RELAXED, .flags = QDBG_ADAROUND_NO_POLISH},
         {.name = "relaxed+flips", .solver = QDBG_ADAROUND_RELAXED},
-        {.name = "lr 0.01+flips", .solver = QDBG_ADAROUND_RELAXED, .rate = 0.01},
     };
     static qdbg_adaround_row rows[MAX_LAYERS];
     qdbg_sim *sim = make_sim(b, bits, QDBG_PER_CHANNEL);
@@ -279,10 +277,10 @@ int main(int argc, char **argv)
     load(&b, folder, name, images);
     printf("%s, %u-bit weights, %zu calibration samples, %u iterations, %u threads\n\n", name, bits,
            b.calibration.n, iterations, qdbg_ctx_threads(b.ctx));
-    run_all(&b, bits);
-    printf("\n");
     if (iterations > 0)
         compare(&b, bits, iterations);
+    if (argc < 6 || atoi(argv[5]) != 0)
+        run_all(&b, bits);
     qdbg_arrays_destroy(b.arrays[0]);
     qdbg_arrays_destroy(b.arrays[1]);
     free(b.labels[0]);

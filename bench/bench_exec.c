@@ -73,7 +73,7 @@ static void close_model(bench *b)
 static void choose_sweep(bench *b)
 {
     static const qdbg__grid grid = {0.05f, 128, 0, 255, QDBG_ROUND_NEAREST_EVEN};
-    static const qdbg__fakequant act = {&grid, 1, 0};
+    static const qdbg__fakequant act = {&grid, 1, 0, 0};
     uint32_t candidates[4096], n = 0;
     qdbg_value_info info = QDBG_VALUE_INFO_INIT;
     for (uint32_t v = 0; v < qdbg_graph_value_count(b->graph) && v < 4096; v++) {

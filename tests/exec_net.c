@@ -8,8 +8,8 @@
 static const qdbg__grid fine_grid = {0.05f, 0, -20, 20, QDBG__ROUND_EVEN};
 const qdbg__grid two_grids[2] = {{0.05f, 0, -20, 20, QDBG__ROUND_EVEN},
                                  {0.2f, 0, -20, 20, QDBG__ROUND_EVEN}};
-const qdbg__fakequant fine = {&fine_grid, 1, 0}, twin = {&fine_grid, 1, 0};
-const qdbg__fakequant channels = {two_grids, 2, 1};
+const qdbg__fakequant fine = {&fine_grid, 1, 0, 0}, twin = {&fine_grid, 1, 0, 0};
+const qdbg__fakequant channels = {two_grids, 2, 1, 0};
 
 qdbg_graph *build_net(qdbg_ctx *ctx, net *n)
 {

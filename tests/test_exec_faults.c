@@ -269,8 +269,8 @@ static qdbg_status refused(net *n, const qdbg_view *in, uint64_t runs, const qdb
 
 static void test_refuses_bad_jobs(void **state)
 {
-    static const qdbg__fakequant three = {two_grids, 3, 1}, far_axis = {two_grids, 2, 4};
-    static const qdbg__fakequant last_axis = {two_grids, 2, -3};
+    static const qdbg__fakequant three = {two_grids, 3, 1, 0}, far_axis = {two_grids, 2, 4, 0};
+    static const qdbg__fakequant last_axis = {two_grids, 2, -3, 0};
     net n = make_net(make_ctx(1));
     float x[2 * X_COUNT] = {0};
     qdbg_view in = make_view(X_DIMS, x);

@@ -164,7 +164,7 @@ static void make_acts(choice *c)
                 i == 5 ? 4.0f : 0.02f * (float)(i / 2 + 1) + (i == 4 ? 0.01f * (float)ch : 0);
             c->grids[i][ch] = (qdbg__grid){scale, 3, -20, 20, QDBG__ROUND_EVEN};
         }
-        c->acts[i] = (qdbg__fakequant){c->grids[i], i == 4 ? CHANNELS : 1, 1};
+        c->acts[i] = (qdbg__fakequant){c->grids[i], i == 4 ? CHANNELS : 1, 1, 0};
     }
 }
 

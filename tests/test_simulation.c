@@ -109,7 +109,7 @@ static void bad_options_are_refused(void **state)
         assert_fails(w->ctx, qdbg_sim_create(w->m, &o, &sim), QDBG_E_INVALID, "activations");
     }
     o = good;
-    o.weight_granularity = 2;
+    o.weight_granularity = 99;
     assert_fails(w->ctx, qdbg_sim_create(w->m, &o, &sim), QDBG_E_INVALID, "granularity");
     o = good;
     o.rounding = 3;

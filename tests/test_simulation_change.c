@@ -130,6 +130,7 @@ static void bad_specifications_are_refused(void **state)
         spec.axis = axis;
         assert_fails(w->ctx, qdbg_sim_set_spec(w->sim, w1, &spec), QDBG_E_INVALID, "no axis");
     }
+    spec.axis = 0; /* the samples of a batch */
     assert_fails(w->ctx, qdbg_sim_set_spec(w->sim, x, &spec), QDBG_E_UNSUPPORTED, "'x'");
     spec = info_of(w->sim, "w1").spec;
     assert_memory_equal(&good, &spec, sizeof good);

@@ -29,8 +29,9 @@ typedef struct qdbg_adaround qdbg_adaround;
 
 /** Round a channel's weights one after the other, those that carry most signal first, each making
  * up for the errors so far (Frantar et al., "GPTQ", arXiv 2210.17323, section 3, act-order), then
- * change single weights until none helps. Channels of at most 9 weights (depthwise) are solved
- * exactly. Any grid point may be chosen. The default. */
+ * change single weights, best first and by tabu search out of the hollows that end in (Glover,
+ * Kochenberger, Alidaee 1998). Channels of at most 9 weights (depthwise) are solved exactly, by
+ * branch and bound. Any grid point may be chosen. The default. */
 #define QDBG_ADAROUND_SEQUENTIAL 0
 /** "Up or Down?", section 3.2: rectified sigmoid, Adam, annealed regularizer (equations 21 to 24),
  * on the quadratic form, which is the expectation of the paper's mini-batches; then single weights
@@ -70,56 +71,58 @@ typedef struct qdbg_adaround_options {
                                     MSE); at most 1000; 0 = keep the range */
     uint32_t iterations;       /**< RELAXED; 0 = 10000 for 8 bits and more, else 15000 */
     uint32_t reserved;
-    double damping;       /**< ridge on H over its mean diagonal, > 0; 0 = 0.01 */
-    double learning_rate; /**< RELAXED: Adam's; 0 = 0.001 */
-    double regularizer;   /**< RELAXED: lambda of equation 21; 0 = 0.01 */
+    double damping;                    /**< ridge on H over its mean diagonal, > 0; 0 = 0.01 */
+    double learning_rate;              /**< RELAXED: Adam's; 0 = 0.001 */
+    double regularizer;                /**< RELAXED: lambda of equation 21; 0 = 0.01 */
     const qdbg_dataset *guard_dataset; /**< with guard_metric: all is undone where the simulation's
                                             score falls; NULL = not scored */
     const qdbg_metric *guard_metric;   /**< required with guard_dataset */
 } qdbg_adaround_options;
 
-#define QDBG_ADAROUND_OPTIONS_INIT                                          \
-    {                                                                       \
+#define QDBG_ADAROUND_OPTIONS_INIT                                                  \
+    {                                                                               \
         (uint32_t)sizeof(qdbg_adaround_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 \
     }
 
 /** Set `*options` to QDBG_ADAROUND_OPTIONS_INIT. NULL is ignored. */
 QDBG_API void qdbg_adaround_options_init(qdbg_adaround_options *options);
 
-#define QDBG_ADAROUND_DONE 0        /**< rounded */
-#define QDBG_ADAROUND_REVERTED 1    /**< worse than nearest rounding on held-out samples: left */
-#define QDBG_ADAROUND_SHARED 2      /**< left: something else reads the weight too */
-#define QDBG_ADAROUND_UNSUPPORTED 3 /**< left: not a form of layer that is known, or a host's graph
-                                         does not tell its input's shape */
-#define QDBG_ADAROUND_NO_DATA 4     /**< left: its input never held finite numbers only, or never
-                                         came */
-#define QDBG_ADAROUND_NO_SIGNAL 5   /**< left: its input is zero throughout */
+#define QDBG_ADAROUND_DONE 0     /**< rounded */
+#define QDBG_ADAROUND_REVERTED 1 /**< worse than nearest rounding on held-out samples: left */
+#define QDBG_ADAROUND_SHARED 2   /**< left: something else reads the weight too */
+#define QDBG_ADAROUND_UNSUPPORTED                                     \
+    3 /**< left: not a form of layer that is known, or a host's graph \
+           does not tell its input's shape */
+#define QDBG_ADAROUND_NO_DATA                                                                   \
+    4                             /**< left: its input never held finite numbers only, or never \
+                                       came */
+#define QDBG_ADAROUND_NO_SIGNAL 5 /**< left: its input is zero throughout */
 
 /** What became of one layer. Losses are the mean over output positions of the sum over output
  * channels of the squared output error against float32. */
 typedef struct qdbg_adaround_row {
-    uint32_t struct_size;  /**< sizeof(qdbg_adaround_row), set by the caller */
-    uint32_t node;         /**< the layer */
-    uint32_t weight;       /**< its parameter */
-    uint32_t quantizer;    /**< on the weight, in the simulation */
-    int32_t solver;        /**< QDBG_ADAROUND_ */
-    int32_t outcome;       /**< QDBG_ADAROUND_DONE ... */
-    uint32_t bits;         /**< of the weight */
-    uint32_t bias;         /**< the parameter that took the correction; QDBG_NONE: none */
-    uint64_t n_weights;    /**< elements of the weight */
-    uint64_t n_moved;      /**< of them, those that are not at the nearest grid point */
-    uint64_t n_positions;  /**< output positions that were fitted to */
-    uint64_t n_held_out;   /**< output positions that were held out */
-    uint64_t n_nonfinite;  /**< output positions left out: an input was NaN or infinite */
-    double loss_nearest;   /**< of nearest rounding, on what was fitted to; 0 where nothing was */
-    double loss;           /**< of what is in place now */
-    double held_nearest;   /**< the same on held-out positions; 0 where there are none */
+    uint32_t struct_size; /**< sizeof(qdbg_adaround_row), set by the caller */
+    uint32_t node;        /**< the layer */
+    uint32_t weight;      /**< its parameter */
+    uint32_t quantizer;   /**< on the weight, in the simulation */
+    int32_t solver;       /**< QDBG_ADAROUND_ */
+    int32_t outcome;      /**< QDBG_ADAROUND_DONE ... */
+    uint32_t bits;        /**< of the weight */
+    uint32_t bias;        /**< the parameter that took the correction; QDBG_NONE: none */
+    uint64_t n_weights;   /**< elements of the weight */
+    uint64_t n_moved;     /**< of them, those that are not at the nearest grid point */
+    uint64_t n_positions; /**< output positions that were fitted to */
+    uint64_t n_held_out;  /**< output positions that were held out */
+    uint64_t n_nonfinite; /**< output positions left out: an input was NaN or infinite */
+    double loss_nearest;  /**< of nearest rounding, on what was fitted to; 0 where nothing was */
+    double loss;          /**< of what is in place now */
+    double held_nearest;  /**< the same on held-out positions; 0 where there are none */
     double held_loss;
     double bias_change; /**< largest change of a bias, in units of the layer's output */
 } qdbg_adaround_row;
 
-#define QDBG_ADAROUND_ROW_INIT                                                              \
-    {                                                                                       \
+#define QDBG_ADAROUND_ROW_INIT                                                                 \
+    {                                                                                          \
         (uint32_t)sizeof(qdbg_adaround_row), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 \
     }
 

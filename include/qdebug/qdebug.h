@@ -8,10 +8,12 @@
 #include <qdebug/base.h>
 #include <qdebug/tensor.h>
 #include <qdebug/quantizer.h>
+#include <qdebug/range.h>
 #include <qdebug/graph.h>
 #include <qdebug/model.h>
 #include <qdebug/simulation.h>
 #include <qdebug/fold.h>
+#include <qdebug/adaround.h>
 #include <qdebug/sensitivity.h>
 #include <qdebug/diagnose.h>
 #include <qdebug/report.h>

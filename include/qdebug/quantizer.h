@@ -33,26 +33,38 @@ extern "C" {
 
 #define QDBG_PER_TENSOR 0  /**< one scale; the default */
 #define QDBG_PER_CHANNEL 1 /**< a scale for each index of `axis` */
+#define QDBG_PER_BLOCK                                                         \
+    2 /**< a scale for every `block_size` steps along `axis`, at each index of \
+         the other axes: ONNX's blocked quantization */
+
+/** The scale is a power of two: the smallest that covers the range, or the best of them where a
+ * range method searches. */
+#define QDBG_SPEC_POWER_OF_TWO 1u
 
 /** Bits that mean "leave the tensor in float32". */
 #define QDBG_BITS_BYPASS 32
 
 /** How a tensor is quantized. */
 typedef struct qdbg_quant_spec {
-    uint32_t struct_size; /**< sizeof(qdbg_quant_spec) */
-    uint32_t bits;        /**< 2..16, or QDBG_BITS_BYPASS */
-    int32_t symmetry;     /**< QDBG_ASYMMETRIC ... Symmetric unsigned is for data that has no
-                               negative values: zero_point 0, integers from 0 */
-    int32_t is_signed;    /**< QDBG_UNSIGNED or QDBG_SIGNED */
-    int32_t granularity;  /**< QDBG_PER_TENSOR ... */
-    int32_t axis;         /**< channel axis of QDBG_PER_CHANNEL; negative counts from the end */
-    int32_t rounding;     /**< QDBG_ROUND_ */
-    uint32_t reserved;
+    uint32_t struct_size;      /**< sizeof(qdbg_quant_spec) */
+    uint32_t bits;             /**< 2..16, or QDBG_BITS_BYPASS */
+    int32_t symmetry;          /**< QDBG_ASYMMETRIC ... Symmetric unsigned is for data that has no
+                                    negative values: zero_point 0, integers from 0 */
+    int32_t is_signed;         /**< QDBG_UNSIGNED or QDBG_SIGNED */
+    int32_t granularity;       /**< QDBG_PER_TENSOR ... */
+    int32_t axis;              /**< of QDBG_PER_CHANNEL and QDBG_PER_BLOCK; negative counts from the
+                                    end */
+    int32_t rounding;          /**< QDBG_ROUND_ */
+    uint32_t flags;            /**< QDBG_SPEC_ bits */
+    uint32_t block_size;       /**< of QDBG_PER_BLOCK, at least 1; the last block of an axis may be
+                                    smaller */
+    uint32_t block_scale_bits; /**< 0: every block has a float scale. 1..15 makes QDBG_PER_BLOCK
+                               low-power: see qdbg_encoding.block_scale. Symmetric specs only */
 } qdbg_quant_spec;
 
-#define QDBG_QUANT_SPEC_INIT                                   \
-    {                                                          \
-        (uint32_t)sizeof(qdbg_quant_spec), 8, 0, 0, 0, 0, 0, 0 \
+#define QDBG_QUANT_SPEC_INIT                                         \
+    {                                                                \
+        (uint32_t)sizeof(qdbg_quant_spec), 8, 0, 0, 0, 0, 0, 0, 0, 0 \
     }
 
 /** Set `*spec` to QDBG_QUANT_SPEC_INIT: 8 bits, asymmetric, unsigned, per tensor. NULL is ignored.
@@ -68,7 +80,11 @@ typedef struct qdbg_encoding {
     int32_t qmax;         /**< largest integer */
     float min;            /**< (qmin - zero_point) * scale */
     float max;            /**< (qmax - zero_point) * scale */
-    uint32_t reserved;
+    uint32_t block_scale; /**< low-power blocks: the whole number that `scale` is of the channel's
+                               scale, 1 .. 2^block_scale_bits. The channel's scale, that of its
+                               coarsest block / 2^block_scale_bits, is shared by the blocks along
+                               `axis`; an integer engine multiplies by whole numbers inside the sum
+                               over them. Elsewhere 0 */
 } qdbg_encoding;
 
 #define QDBG_ENCODING_INIT                                   \
@@ -83,12 +99,15 @@ QDBG_API void qdbg_encoding_init(qdbg_encoding *encoding);
  * The grid that covers [min, max] under `spec` (bits, symmetry, sign are read).
  *
  * The range is first widened to contain 0. Asymmetric: scale = (max - min) / (qmax - qmin),
- * zero_point = round-half-even(qmin - min / scale), so that 0 is exact and either end may move by
- * half a step. Symmetric: scale = max(|min|, |max|) / qmax (for unsigned: max / qmax; negative
- * values are clipped). A range too small for a normal float32 scale gets the smallest normal one.
+ * zero_point = round-half-even(qmin - min / scale) with the scale before it is rounded to float32,
+ * so that 0 is exact and either end may move by half a step. Symmetric: scale = max(|min|, |max|) /
+ * qmax (for unsigned: max / qmax; negative values are clipped). A range too small for a normal
+ * float32 scale gets the smallest normal one; near FLT_MAX the scale is lowered so far that the
+ * grid's ends stay finite. With QDBG_SPEC_POWER_OF_TWO the scale is then raised to the next power
+ * of two (lowered, where it would pass float32).
  *
  * @param ctx       gets the error's details
- * @param spec      bits 2..16
+ * @param spec      bits 2..16; bits, symmetry, sign and flags are read
  * @param min,max   finite, min <= max
  * @param encoding  receives the grid; struct_size must be set
  * @return QDBG_OK; QDBG_E_INVALID (NULL, struct_size, a field of spec, min > max);

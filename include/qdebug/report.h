@@ -69,8 +69,8 @@ QDBG_API qdbg_status qdbg_report_write(qdbg_ctx *ctx, const qdbg_diagnosis *diag
                                        qdbg_write_fn write, void *user);
 
 /**
- * Write a report to a file, which is replaced only when all of it could be written; a device, a pipe
- * or a symbolic link is written to as it is.
+ * Write a report to a file, which is replaced only when all of it could be written. A device, a
+ * pipe or a symbolic link is written to as it is.
  * @return as qdbg_report_write(); QDBG_E_IO (names the file)
  */
 QDBG_API qdbg_status qdbg_report_save(qdbg_ctx *ctx, const qdbg_diagnosis *diagnosis,

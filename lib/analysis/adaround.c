@@ -2,33 +2,14 @@
 #include <math.h>
 #include <string.h>
 
-#include "adaround_layer.h"
-#include "../model/journal.h"
+#include "adaround_result.h"
 
-struct qdbg_adaround {
-    qdbg_ctx *ctx;
-    qdbg_sim *sim;
-    qdbg_adaround_row *rows; /* [n] */
-    qdbg__frozen *before;    /* [n] what the quantizers had frozen, where `swapped` */
-    uint8_t *swapped;        /* [n] */
-    size_t n;
-    qdbg__journal journal;
-    double score_before, score_after;
-    int32_t undone_by_guard;
-};
-
-/* ---- options and rows ---- */
+/* ---- options ---- */
 
 void qdbg_adaround_options_init(qdbg_adaround_options *options)
 {
     if (options)
         *options = (qdbg_adaround_options)QDBG_ADAROUND_OPTIONS_INIT;
-}
-
-void qdbg_adaround_row_init(qdbg_adaround_row *row)
-{
-    if (row)
-        *row = (qdbg_adaround_row)QDBG_ADAROUND_ROW_INIT;
 }
 
 static bool positive(double x)
@@ -73,10 +54,10 @@ typedef struct run {
     qdbg_adaround_options o;
     qdbg__ada_layer *layers; /* [n] in topological order */
     size_t n, n_done;
-    uint8_t *chosen;         /* [sim->n] for qdbg__sim_variant_make */
-    const float **params;    /* [n_values] of the rounded network */
-    qdbg__sim_variant made;  /* what the rounded network has beside rounded layers */
-    bool differs;            /* the rounded network is not the float32 one */
+    uint8_t *chosen;        /* [sim->n] for qdbg__sim_variant_make */
+    const float **params;   /* [n_values] of the rounded network */
+    qdbg__sim_variant made; /* what the rounded network has beside rounded layers */
+    bool differs;           /* the rounded network is not the float32 one */
     /* The pass at hand. */
     qdbg__gatherer *gatherers; /* [n], of `members` */
     float **matrices;          /* [n] of members */
@@ -288,12 +269,7 @@ static qdbg_status look(void *user, const qdbg__stretch *s)
 /* Make shapes known. */
 static qdbg_status look_at_data(run *r)
 {
-    qdbg_dataset first = *r->data;
-    qdbg_status status = qdbg__dataset_check(r->sim->ctx, r->data);
-    first.n_batches = 1;
-    if (status != QDBG_OK)
-        return status;
-    return qdbg__dataset_walk(r->model, &first, "layer inputs", 0, look, r, NULL);
+    return qdbg__dataset_first(r->model, r->data, 1, look, r);
 }
 
 /* ---- which layers come next ---- */
@@ -436,7 +412,8 @@ static qdbg_status round_all(run *r)
         size_t members = 0;
         status = begin_pass(r, &members);
         if (status == QDBG_OK && members > 0)
-            status = qdbg__dataset_walk(r->model, r->data, "layer inputs", 0, take_stretch, r, NULL);
+            status =
+                qdbg__dataset_walk(r->model, r->data, "layer inputs", 0, take_stretch, r, NULL);
         if (status == QDBG_OK)
             status = round_members(r);
         end_pass(r);
@@ -444,75 +421,7 @@ static qdbg_status round_all(run *r)
     return status;
 }
 
-/* ---- into the model, and out again ---- */
-
-static qdbg_status set_parameter(qdbg_adaround *a, uint32_t value, const float *data, size_t n)
-{
-    qdbg_model *m = a->sim->model;
-    qdbg_status status = qdbg__journal_note(m, &a->journal, value);
-    if (status != QDBG_OK)
-        return status;
-    m->version++; /* also where it fails: a host may have copied half of it */
-    return m->backend->set(m, value, data, n);
-}
-
-static qdbg_status apply_layer(qdbg_adaround *a, size_t i, qdbg__ada_layer *layer)
-{
-    qdbg_status status = QDBG_OK;
-    if (layer->set_weight)
-        status = set_parameter(a, layer->row.weight, layer->rounded, layer->n_weights);
-    if (status == QDBG_OK && layer->bias)
-        status = set_parameter(a, layer->site.value, layer->bias, layer->n_bias);
-    if (status != QDBG_OK || !layer->frozen.encodings)
-        return status;
-    status = qdbg__sim_swap_frozen(a->sim, layer->row.quantizer, &layer->frozen);
-    if (status != QDBG_OK)
-        return status;
-    a->before[i] = layer->frozen; /* what was there */
-    a->swapped[i] = 1;
-    layer->frozen = (qdbg__frozen){0};
-    return QDBG_OK;
-}
-
-static qdbg_status undo(qdbg_adaround *a)
-{
-    qdbg_status first = QDBG_OK;
-    qdbg__failure told;
-    qdbg__failure_save(a->ctx, &told);
-    for (size_t i = a->n; i-- > 0;) {
-        if (!a->swapped[i])
-            continue;
-        qdbg_status status = qdbg__sim_swap_frozen(a->sim, a->rows[i].quantizer, &a->before[i]);
-        first = first == QDBG_OK ? status : first;
-        a->swapped[i] = 0;
-    }
-    if (told.status != QDBG_OK)
-        qdbg__failure_restore(a->ctx, &told);
-    qdbg_status status = qdbg__journal_undo(a->sim->model, &a->journal, 0);
-    return first == QDBG_OK ? status : first;
-}
-
-static qdbg_status new_result(run *r, qdbg_adaround **out)
-{
-    qdbg_ctx *ctx = r->sim->ctx;
-    qdbg_adaround *a = qdbg__alloc(ctx, 1, sizeof *a);
-    if (!a)
-        return ctx->error_status;
-    a->ctx = ctx;
-    a->sim = r->sim;
-    a->n = r->n;
-    a->rows = qdbg__alloc(ctx, r->n, sizeof *a->rows);
-    a->before = a->rows ? qdbg__alloc(ctx, r->n, sizeof *a->before) : NULL;
-    a->swapped = a->before ? qdbg__alloc(ctx, r->n, 1) : NULL;
-    if (!a->swapped) {
-        qdbg_adaround_destroy(a);
-        return ctx->error_status;
-    }
-    for (size_t i = 0; i < r->n; i++)
-        a->rows[i] = r->layers[i].row;
-    *out = a;
-    return QDBG_OK;
-}
+/* ---- into the model ---- */
 
 static qdbg_status score(run *r, double *value)
 {
@@ -537,24 +446,24 @@ static qdbg_status guard(run *r, qdbg_adaround *a)
         row->loss = row->loss_nearest;
         row->held_loss = row->held_nearest;
     }
-    return undo(a);
+    return qdbg__ada_result_undo(a);
 }
 
 static qdbg_status apply(run *r, double score_before, qdbg_adaround **out)
 {
     qdbg_adaround *a = NULL;
-    qdbg_status status = new_result(r, &a);
+    qdbg_status status = qdbg__ada_result_new(r->sim, r->layers, r->n, &a);
     if (status != QDBG_OK)
         return status;
     a->score_before = score_before;
     for (size_t i = 0; i < r->n && status == QDBG_OK; i++)
-        status = apply_layer(a, i, &r->layers[i]);
+        status = qdbg__ada_result_apply(a, i, &r->layers[i]);
     if (status == QDBG_OK)
         status = qdbg__sim_refresh(r->sim);
     if (status == QDBG_OK && r->o.guard_dataset)
         status = guard(r, a);
     if (status != QDBG_OK) {
-        undo(a);
+        qdbg__ada_result_undo(a);
         qdbg_adaround_destroy(a);
         return status;
     }
@@ -575,6 +484,8 @@ qdbg_status qdbg_adaround_run(qdbg_sim *sim, const qdbg_dataset *calibration,
         return qdbg__fail(sim->ctx, QDBG_E_INVALID, "result is NULL");
     qdbg_status status = check_options(sim->ctx, &r.o);
     if (status == QDBG_OK)
+        status = qdbg__dataset_check(sim->ctx, calibration);
+    if (status == QDBG_OK)
         status = qdbg__sim_refresh(sim);
     if (status != QDBG_OK)
         return status;
@@ -588,51 +499,4 @@ qdbg_status qdbg_adaround_run(qdbg_sim *sim, const qdbg_dataset *calibration,
         status = apply(&r, before, result);
     close_run(&r);
     return status;
-}
-
-/* ---- the result ---- */
-
-void qdbg_adaround_destroy(qdbg_adaround *a)
-{
-    if (!a)
-        return;
-    for (size_t i = 0; a->before && i < a->n; i++)
-        qdbg__frozen_free(a->ctx, &a->before[i]);
-    qdbg__journal_free(a->sim->model, &a->journal);
-    qdbg__free(a->ctx, a->swapped, a->n, 1);
-    qdbg__free(a->ctx, a->before, a->n, sizeof *a->before);
-    qdbg__free(a->ctx, a->rows, a->n, sizeof *a->rows);
-    qdbg__free(a->ctx, a, 1, sizeof *a);
-}
-
-qdbg_status qdbg_adaround_undo(qdbg_adaround *a)
-{
-    if (!a)
-        return QDBG_E_INVALID;
-    qdbg__clear_error(a->ctx);
-    return undo(a);
-}
-
-uint32_t qdbg_adaround_count(const qdbg_adaround *a)
-{
-    return a ? (uint32_t)a->n : 0;
-}
-
-qdbg_status qdbg_adaround_get(const qdbg_adaround *a, uint32_t index, qdbg_adaround_row *row)
-{
-    if (!a || !row || row->struct_size != sizeof *row)
-        return QDBG_E_INVALID;
-    if (index >= a->n)
-        return QDBG_E_NOT_FOUND;
-    *row = a->rows[index];
-    return QDBG_OK;
-}
-
-int32_t qdbg_adaround_guard(const qdbg_adaround *a, double *before, double *after)
-{
-    if (before)
-        *before = a ? a->score_before : 0;
-    if (after)
-        *after = a ? a->score_after : 0;
-    return a ? a->undone_by_guard : 0;
 }

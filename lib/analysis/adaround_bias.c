@@ -39,8 +39,7 @@ static qdbg__bias_site find_behind(const qdbg_graph *g, const qdbg__linear *l, s
         qdbg__attr_int(next, "training_mode", 0) == 0) {
         site.value = next->in[2];
         site.norm = y->consumers[0];
-    } else if (qdbg__node_is(next, "Add") && next->n_in == 2 &&
-               l->kind == QDBG__LINEAR_X_TIMES_W) {
+    } else if (qdbg__node_is(next, "Add") && next->n_in == 2 && l->kind == QDBG__LINEAR_X_TIMES_W) {
         uint32_t other = next->in[0] == l->output ? 1 : 0;
         if (own_param(g, next, other, n) && last_dim_is(g, next->in[other], n))
             site.value = next->in[other];

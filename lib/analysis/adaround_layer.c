@@ -45,7 +45,18 @@ static uint32_t grid_index(const work *w, size_t element)
     uint32_t axis = (uint32_t)(spec->axis < 0 ? spec->axis + (int32_t)v->rank : spec->axis);
     for (uint32_t i = axis + 1; i < v->rank; i++)
         inner *= (size_t)v->dims[i];
-    return (uint32_t)(element / inner % (size_t)v->dims[axis]);
+    size_t length = (size_t)v->dims[axis], at = element / inner % length;
+    if (spec->granularity != QDBG_PER_BLOCK)
+        return (uint32_t)at;
+    size_t blocks = (length + spec->block_size - 1) / spec->block_size;
+    size_t outer = element / inner / length;
+    return (uint32_t)((outer * blocks + at / spec->block_size) * inner + element % inner);
+}
+
+/* May scales be changed at will? */
+static bool has_free_scales(const work *w)
+{
+    return w->by_row && w->quantizer->spec.flags == 0 && w->quantizer->spec.block_scale_bits == 0;
 }
 
 static void find_grids(work *w)
@@ -55,8 +66,8 @@ static void find_grids(work *w)
     for (size_t o = 0; o < w->outputs; o++) {
         w->grid_of[o] = grid_index(w, qdbg__linear_weight(l, o / l->rows, o % l->rows, 0));
         for (size_t k = 1; k < l->depth && w->by_row; k++)
-            w->by_row = grid_index(w, qdbg__linear_weight(l, o / l->rows, o % l->rows, k)) ==
-                        w->grid_of[o];
+            w->by_row =
+                grid_index(w, qdbg__linear_weight(l, o / l->rows, o % l->rows, k)) == w->grid_of[o];
     }
     w->own_grids = w->by_row && w->quantizer->n_grids == w->outputs;
 }
@@ -65,10 +76,10 @@ static void lay_steps(work *w)
 {
     const qdbg__linear *l = &w->layer->linear;
     for (size_t i = 0; i < w->n; i++) {
-        size_t o = i / l->depth, at = qdbg__linear_weight(l, o / l->rows, o % l->rows, i % l->depth);
+        size_t o = i / l->depth,
+               at = qdbg__linear_weight(l, o / l->rows, o % l->rows, i % l->depth);
         const qdbg_encoding *e = &w->grids[w->by_row ? w->grid_of[o] : grid_index(w, at)];
-        w->steps[i] =
-            (qdbg__step){e->scale, e->qmin - e->zero_point, e->qmax - e->zero_point};
+        w->steps[i] = (qdbg__step){e->scale, e->qmin - e->zero_point, e->qmax - e->zero_point};
     }
 }
 
@@ -108,7 +119,8 @@ static qdbg_status set_up(work *w)
     const qdbg__linear *l = &w->layer->linear;
     size_t squares = (size_t)l->groups * l->depth * l->depth;
     bool good = true, solves = w->o->solver == QDBG_ADAROUND_SEQUENTIAL;
-    w->p = (qdbg__rounding){.groups = l->groups, .rows = l->rows, .depth = l->depth, .w = w->matrix};
+    w->p =
+        (qdbg__rounding){.groups = l->groups, .rows = l->rows, .depth = l->depth, .w = w->matrix};
     w->steps = take(w, &good, w->n, sizeof *w->steps);
     w->grids = take(w, &good, w->quantizer->n_grids, sizeof *w->grids);
     w->grid_of = take(w, &good, w->outputs, sizeof *w->grid_of);
@@ -235,7 +247,7 @@ static qdbg_status try_candidates(work *w, qdbg_encoding *best, double *sums)
 static qdbg_status search_ranges(work *w)
 {
     uint32_t n_grids = w->quantizer->n_grids;
-    if (w->o->range_candidates == 0 || !w->by_row)
+    if (w->o->range_candidates == 0 || !has_free_scales(w))
         return QDBG_OK;
     qdbg_encoding *best = qdbg__alloc(w->ctx, n_grids, sizeof *best);
     double *sums = best ? qdbg__alloc(w->ctx, 2 * (size_t)n_grids, sizeof *sums) : NULL;
@@ -326,12 +338,11 @@ static qdbg_status refit_once(work *w, int32_t *q, qdbg_encoding *grids, bool *b
 static qdbg_status refit(work *w)
 {
     bool better = true;
-    if (!(w->o->flags & QDBG_ADAROUND_REFIT_SCALE) || !w->own_grids ||
+    if (!(w->o->flags & QDBG_ADAROUND_REFIT_SCALE) || !w->own_grids || !has_free_scales(w) ||
         w->o->solver == QDBG_ADAROUND_NEAREST)
         return QDBG_OK;
     int32_t *q = qdbg__alloc(w->ctx, w->n, sizeof *q);
-    qdbg_encoding *grids =
-        q ? qdbg__alloc(w->ctx, w->quantizer->n_grids, sizeof *grids) : NULL;
+    qdbg_encoding *grids = q ? qdbg__alloc(w->ctx, w->quantizer->n_grids, sizeof *grids) : NULL;
     qdbg_status status = grids ? QDBG_OK : w->ctx->error_status;
     for (int i = 0; i < MAX_REFITS && better && status == QDBG_OK; i++)
         status = refit_once(w, q, grids, &better);
@@ -358,8 +369,7 @@ static qdbg_status judge(work *w, const double *e, const double *delta, double *
 static qdbg_status find_nearest(work *w)
 {
     const float *quantized;
-    qdbg_status status =
-        qdbg__sim_quantized_weight(w->sim, w->layer->row.quantizer, &quantized);
+    qdbg_status status = qdbg__sim_quantized_weight(w->sim, w->layer->row.quantizer, &quantized);
     if (status != QDBG_OK)
         return status;
     const qdbg__linear *l = &w->layer->linear;
@@ -436,7 +446,8 @@ static qdbg_status keep_result(work *w)
         return w->ctx->error_status;
     for (size_t i = 0; i < w->n; i++) {
         const qdbg__linear *l = &layer->linear;
-        size_t o = i / l->depth, at = qdbg__linear_weight(l, o / l->rows, o % l->rows, i % l->depth);
+        size_t o = i / l->depth,
+               at = qdbg__linear_weight(l, o / l->rows, o % l->rows, i % l->depth);
         layer->rounded[at] = rounded_value(w, i);
     }
     if (!nearest || w->o->range_candidates > 0) {
@@ -475,8 +486,8 @@ static qdbg_status round_layer(work *w)
     status = judge(w, w->e, w->delta, &row->loss, &row->held_loss);
     if (status != QDBG_OK)
         return status;
-    bool better = w->held->n > 0 ? row->held_loss <= row->held_nearest
-                                 : row->loss <= row->loss_nearest;
+    bool better =
+        w->held->n > 0 ? row->held_loss <= row->held_nearest : row->loss <= row->loss_nearest;
     if (better || (w->o->flags & QDBG_ADAROUND_NO_REVERT))
         return keep_result(w);
     row->outcome = QDBG_ADAROUND_REVERTED;

@@ -5,7 +5,7 @@
 #include <qdebug/adaround.h>
 
 #include "../sim/sim.h"
-#include "gram.h"
+#include "adaround_gram.h"
 
 /* The parameter that a layer's mean can be corrected by. */
 typedef struct qdbg__bias_site {
@@ -19,10 +19,10 @@ typedef struct qdbg__ada_layer {
     qdbg__bias_site site;
     qdbg_adaround_row row;
     size_t n_weights;
-    bool done;           /* rounded, or left for good */
-    bool set_weight;     /* `rounded` replaces the model's weights */
-    float *rounded;      /* [n_weights] in the parameter's order, owned */
-    float *bias;         /* corrected, [n_bias], owned */
+    bool done;       /* rounded, or left for good */
+    bool set_weight; /* `rounded` replaces the model's weights */
+    float *rounded;  /* [n_weights] in the parameter's order, owned */
+    float *bias;     /* corrected, [n_bias], owned */
     size_t n_bias;
     qdbg__frozen frozen; /* new encodings, owned */
 } qdbg__ada_layer;

@@ -1,5 +1,5 @@
-/* The relaxation of "Up or Down?", section 3.2, on the quadratic form: Adam on alpha, where a weight
- * is (floor(w / s) + h(alpha)) s. Float32 inside; each block of rows goes its way alone. */
+/* The relaxation of "Up or Down?", section 3.2, on the quadratic form: Adam on alpha, where a
+ * weight is (floor(w / s) + h(alpha)) s. Float32 inside; each block of rows goes its way alone. */
 #include <cblas.h>
 #include <math.h>
 #include <string.h>
@@ -76,11 +76,11 @@ static inline float log2_fast(float x) /* x > 0, normal */
 /* ---- Adam ---- */
 
 typedef struct relaxed {
-    float *alpha, *m, *v;        /* [n, depth] */
-    float *base, *scale;         /* floor(w / s); s */
-    float *low, *high;           /* the grid */
-    float *e, *g, *w, *b;        /* b: NULL where it is zero */
-    const float *h;              /* [depth, depth] without ridge */
+    float *alpha, *m, *v; /* [n, depth] */
+    float *base, *scale;  /* floor(w / s); s */
+    float *low, *high;    /* the grid */
+    float *e, *g, *w, *b; /* b: NULL where it is zero */
+    const float *h;       /* [depth, depth] without ridge */
     size_t n, d;
     double rate, regularizer;
 } relaxed;
@@ -151,8 +151,8 @@ typedef struct relax_arg {
 
 static void carve(relaxed *x, float *at, size_t n)
 {
-    float **const arrays[] = {&x->alpha, &x->m, &x->v,    &x->base, &x->scale, &x->low,
-                              &x->high,  &x->e, &x->g,    &x->w,    &x->b};
+    float **const arrays[] = {&x->alpha, &x->m, &x->v, &x->base, &x->scale, &x->low,
+                              &x->high,  &x->e, &x->g, &x->w,    &x->b};
     memset(at, 0, ARRAYS * n * sizeof *at);
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
         *arrays[i] = at + i * n;
@@ -196,8 +196,8 @@ static void relax_block(const qdbg__block *b)
     }
     for (size_t i = 0; i < n; i++) {
         float q = x.base[i] + (x.alpha[i] >= 0 ? 1.0f : 0.0f);
-        p->q[b->at * p->depth + i] = (int32_t)qdbg__clamp((double)q, (double)x.low[i],
-                                                          (double)x.high[i]);
+        p->q[b->at * p->depth + i] =
+            (int32_t)qdbg__clamp((double)q, (double)x.low[i], (double)x.high[i]);
     }
 }
 

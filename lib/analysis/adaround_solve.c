@@ -1,6 +1,6 @@
 /* Cholesky, sequential rounding, single changes, branch and bound. All in double. Rows are worked
  * on in blocks of fixed size, each by one thread. */
-#include "adaround_solve.h"
+#include "adaround_tabu.h"
 
 #include <cblas.h>
 #include <math.h>
@@ -49,7 +49,8 @@ static qdbg_status told(qdbg_ctx *ctx, qdbg_status status)
 qdbg_status qdbg__for_blocks(qdbg_ctx *ctx, const qdbg__rounding *p, qdbg__block_fn fn,
                              const void *arg, size_t scratch)
 {
-    blocks b = {p, ctx, fn, arg, (p->rows + QDBG__BLOCK_ROWS - 1) / QDBG__BLOCK_ROWS, scratch, NULL};
+    blocks b = {p,       ctx, fn, arg, (p->rows + QDBG__BLOCK_ROWS - 1) / QDBG__BLOCK_ROWS,
+                scratch, NULL};
     b.all_scratch = qdbg__alloc(ctx, scratch * ctx->n_threads, sizeof *b.all_scratch);
     if (!b.all_scratch)
         return ctx->error_status;
@@ -362,6 +363,20 @@ static void blank_rows(const qdbg__block *b)
             memset(b->p->q + (b->at + r) * d, 0, d * sizeof *b->p->q);
 }
 
+/* Single changes first, for they are quick, and again where the search has been elsewhere. */
+static void improve(const qdbg__block *b)
+{
+    size_t d = b->p->depth;
+    double *g = b->scratch + b->n * d, *room = b->scratch + 2 * QDBG__BLOCK_ROWS * d;
+    change_single(b, b->scratch, false);
+    for (size_t r = 0; r < b->n; r++) {
+        size_t at = (b->at + r) * d;
+        qdbg__tabu_row(b->p->steps + at, b->p->h + b->group * d * d, d, b->p->q + at, g + r * d,
+                       room);
+    }
+    change_single(b, b->scratch, false);
+}
+
 static void sequential_block(const qdbg__block *b)
 {
     double *target = b->scratch, *carry = target + b->n * b->p->depth;
@@ -370,7 +385,7 @@ static void sequential_block(const qdbg__block *b)
         search_rows(b, target);
     } else {
         round_in_order(b, target, carry);
-        change_single(b, b->scratch, false);
+        improve(b);
     }
     blank_rows(b);
 }
@@ -378,7 +393,7 @@ static void sequential_block(const qdbg__block *b)
 qdbg_status qdbg__solve_sequential(qdbg_ctx *ctx, qdbg__rounding *p)
 {
     return qdbg__for_blocks(ctx, p, sequential_block, NULL,
-                            2 * QDBG__BLOCK_ROWS * (size_t)p->depth);
+                            2 * QDBG__BLOCK_ROWS * (size_t)p->depth + qdbg__tabu_scratch(p->depth));
 }
 
 /* ---- losses and scales ---- */

@@ -18,12 +18,12 @@ typedef struct qdbg__rounding {
     uint32_t groups, rows, depth;
     const float *w;
     const qdbg__step *steps;
-    double *h;          /* [groups, depth, depth] with the ridge on its diagonal */
-    const double *b;    /* [groups, rows, depth], or NULL: zero */
-    double *factor;     /* [groups, depth, depth] room; see qdbg__rounding_factor */
-    uint32_t *order;    /* [groups, depth] room */
-    double *ridge;      /* [groups] what was added to the diagonal */
-    int32_t *q;         /* in: a start (nearest), out: the solution */
+    double *h;       /* [groups, depth, depth] with the ridge on its diagonal */
+    const double *b; /* [groups, rows, depth], or NULL: zero */
+    double *factor;  /* [groups, depth, depth] room; see qdbg__rounding_factor */
+    uint32_t *order; /* [groups, depth] room */
+    double *ridge;   /* [groups] what was added to the diagonal */
+    int32_t *q;      /* in: a start (nearest), out: the solution */
 } qdbg__rounding;
 
 /* Add the ridge, `damping` times the mean of the diagonal, to each h. A group without signal gets

@@ -120,7 +120,7 @@ static qdbg_status check_obedience(qdbg__chart *c, const qdbg__probe *before)
 {
     const qdbg_graph *g = c->model->graph;
     const qdbg__grid zero = {1, 0, 0, 0, QDBG__ROUND_EVEN};
-    const qdbg__fakequant to_zero = {&zero, 1, 0};
+    const qdbg__fakequant to_zero = {&zero, 1, 0, 0};
     const qdbg__fakequant **acts = qdbg__alloc(c->ctx, g->n_values, sizeof *acts);
     uint8_t *nothing = acts ? qdbg__alloc(c->ctx, g->n_values, 1) : NULL;
     qdbg__probe zeroed = {0};

@@ -301,8 +301,22 @@ static qdbg_status check_job(const qdbg__exec *exec, const qdbg__exec_job *job)
     return status;
 }
 
+static uint32_t end_step(const qdbg__exec *exec, const qdbg__exec_job *job)
+{
+    uint32_t end = 0;
+    if (job->outputs || !job->observe || !job->wanted)
+        return (uint32_t)exec->n_steps;
+    for (size_t v = 0; v < exec->graph->n_values; v++) {
+        uint32_t first = exec->lives[v].first;
+        if (job->wanted[v] && first != QDBG_NONE && first >= end)
+            end = first + 1;
+    }
+    return end;
+}
+
 static qdbg_status lay_out(qdbg__exec *exec, const qdbg__exec_job *job)
 {
+    exec->end_step = end_step(exec, job);
     qdbg_status status = qdbg__reach_find(exec, job);
     if (status == QDBG_OK)
         status = qdbg__layout_make(exec, exec->reach.base_flags, exec->base_at, &exec->base_bytes);

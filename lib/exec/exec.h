@@ -44,6 +44,9 @@ typedef struct qdbg__exec_job {
      * be NULL when the result is not wanted, and so may the table. */
     void *const *outputs;
     qdbg__observe_fn observe; /* or NULL */
+    /* [n_values]: 1 where observe wants the value; NULL: all. Where `outputs` is NULL too, nothing
+     * behind the last such value is computed. */
+    const uint8_t *wanted;
     void *observe_user;
 } qdbg__exec_job;
 

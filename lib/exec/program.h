@@ -75,6 +75,7 @@ struct qdbg__exec {
     qdbg__reach reach;
     size_t *base_at, *overlay_at; /* [n_values]: offsets in the buffer */
     size_t base_bytes, overlay_bytes;
+    uint32_t end_step; /* steps from here on make nothing that is wanted */
     qdbg__hole *holes;     /* [n_values + 1] room for layout.c to work in */
     qdbg__worker *workers; /* [n_workers] */
     size_t n_workers, workers_capacity;

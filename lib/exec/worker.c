@@ -140,7 +140,7 @@ static qdbg_status fail(const pass *p, int32_t kind, qdbg_status status, uint32_
 
 static qdbg_status show(const pass *p, uint32_t v)
 {
-    if (!p->job->observe)
+    if (!p->job->observe || (p->job->wanted && !p->job->wanted[v]))
         return QDBG_OK;
     qdbg_status status =
         p->job->observe(p->job->observe_user, p->thread, p->variant, p->run, v, &p->w->views[v]);
@@ -306,7 +306,7 @@ static qdbg_status take_sources(const pass *p)
 static qdbg_status run_base(const pass *p)
 {
     qdbg_status status = take_sources(p);
-    for (uint32_t s = 0; s < p->exec->n_steps && status == QDBG_OK; s++)
+    for (uint32_t s = 0; s < p->exec->end_step && status == QDBG_OK; s++)
         status = compute(p, s);
     if (status == QDBG_OK)
         copy_outputs(p);
@@ -335,7 +335,8 @@ static qdbg_status run_variant(const pass *p)
     qdbg_status status = take_sources(p);
     size_t end = r->step_start[p->variant + 1];
     for (size_t i = r->step_start[p->variant]; i < end && status == QDBG_OK; i++)
-        status = vary_step(p, r->steps[i]);
+        if ((r->steps[i] & ~QDBG__SEED) < p->exec->end_step)
+            status = vary_step(p, r->steps[i]);
     if (status == QDBG_OK)
         copy_outputs(p);
     restore(p);

@@ -18,16 +18,6 @@ static qdbg_status builtin_prepare(qdbg_model *m, const qdbg_view *inputs)
     return QDBG_OK;
 }
 
-/* The executor shows every value; hand on those that are asked for. */
-static qdbg_status observe_wanted(void *user, uint32_t worker, uint32_t variant, uint64_t run,
-                                  uint32_t value, const qdbg_view *view)
-{
-    const qdbg__model_job *job = user;
-    if (job->observe_values && !job->observe_values[value])
-        return QDBG_OK;
-    return job->observe(job->observe_user, worker, variant, run, value, view);
-}
-
 static qdbg_status builtin_run(qdbg_model *m, const qdbg__model_job *job)
 {
     qdbg__exec_job e = {
@@ -37,8 +27,9 @@ static qdbg_status builtin_run(qdbg_model *m, const qdbg__model_job *job)
         .variants = job->variants,
         .n_variants = job->n_variants,
         .outputs = job->outputs,
-        .observe = job->observe ? observe_wanted : NULL,
-        .observe_user = (void *)job,
+        .observe = job->observe,
+        .wanted = job->observe_values,
+        .observe_user = job->observe_user,
     };
     qdbg_status status = qdbg__exec_run(m->exec, &e);
     if (status == QDBG_E_CANCELLED)

@@ -27,10 +27,18 @@ static const char *spec_fault(const qdbg_quant_spec *s)
         return "symmetry is unknown";
     if (s->is_signed != QDBG_UNSIGNED && s->is_signed != QDBG_SIGNED)
         return "is_signed must be 0 or 1";
-    if (s->granularity != QDBG_PER_TENSOR && s->granularity != QDBG_PER_CHANNEL)
+    if (s->granularity < QDBG_PER_TENSOR || s->granularity > QDBG_PER_BLOCK)
         return "granularity is unknown";
     if (s->rounding < QDBG_ROUND_NEAREST_EVEN || s->rounding > QDBG_ROUND_NEAREST_AWAY)
         return "rounding is unknown";
+    if (s->flags & ~QDBG_SPEC_POWER_OF_TWO)
+        return "flags are unknown";
+    if (s->granularity == QDBG_PER_BLOCK && s->block_size == 0)
+        return "blocks need a block_size";
+    if (s->block_scale_bits > 15)
+        return "block_scale_bits must be 0..15";
+    if (s->block_scale_bits > 0 && s->symmetry == QDBG_ASYMMETRIC)
+        return "block_scale_bits need a symmetric grid";
     return NULL;
 }
 
@@ -42,7 +50,7 @@ qdbg_status qdbg__spec_check(qdbg_ctx *ctx, const qdbg_quant_spec *spec, const c
     return qdbg__fail(ctx, QDBG_E_INVALID, "%s: bad specification: %s", what, fault);
 }
 
-static void integer_range(const qdbg_quant_spec *spec, int32_t *qmin, int32_t *qmax)
+void qdbg__spec_integers(const qdbg_quant_spec *spec, int32_t *qmin, int32_t *qmax)
 {
     int32_t levels = (int32_t)1 << spec->bits;
     *qmin = spec->is_signed ? -(levels / 2) : 0;
@@ -56,6 +64,14 @@ static float normal_scale(double scale)
     return scale >= (double)FLT_MIN ? (float)scale : FLT_MIN;
 }
 
+/* The next power of two at or above a normal scale, or below where float32 ends. */
+static float power_of_two(float scale)
+{
+    int exponent;
+    float fraction = frexpf(scale, &exponent); /* 0.5 <= fraction < 1 */
+    return ldexpf(1.0f, fraction == 0.5f || exponent == FLT_MAX_EXP ? exponent - 1 : exponent);
+}
+
 /* Near FLT_MAX the half step that rounding adds would make an end infinite. */
 static float finite_scale(float scale, const qdbg_encoding *e)
 {
@@ -66,26 +82,62 @@ static float finite_scale(float scale, const qdbg_encoding *e)
     return scale > largest ? largest : scale;
 }
 
+static float final_scale(float scale, const qdbg_quant_spec *spec, const qdbg_encoding *e)
+{
+    if (!(spec->flags & QDBG_SPEC_POWER_OF_TWO))
+        return finite_scale(scale, e);
+    float largest = finite_scale(FLT_MAX, e);
+    scale = power_of_two(scale);
+    while (scale > largest)
+        scale /= 2;
+    return scale;
+}
+
+/* qmin - lo / scale, from the range itself and not from the rounded scale: [-a, a] is a tie
+ * whatever a is. */
+static int32_t zero_point_of(const qdbg_quant_spec *spec, const qdbg_encoding *e, double lo,
+                             double hi)
+{
+    double steps = (double)(e->qmax - e->qmin), exact = (hi - lo) / steps;
+    double below = exact < (double)FLT_MIN ? lo / (double)FLT_MIN : lo * steps / (hi - lo);
+    if (spec->flags & QDBG_SPEC_POWER_OF_TWO)
+        below = lo / (double)power_of_two(normal_scale(exact));
+    double at = rint((double)e->qmin - below);
+    return at > (double)e->qmax ? e->qmax : (int32_t)at;
+}
+
 qdbg_encoding qdbg__encoding_of_range(const qdbg_quant_spec *spec, float min, float max)
 {
     qdbg_encoding e = QDBG_ENCODING_INIT;
-    integer_range(spec, &e.qmin, &e.qmax);
+    qdbg__spec_integers(spec, &e.qmin, &e.qmax);
     double lo = min < 0 ? (double)min : 0.0, hi = max > 0 ? (double)max : 0.0;
-    float scale;
+    double end = hi, steps = (double)e.qmax;
     if (spec->symmetry == QDBG_ASYMMETRIC) {
-        double steps = (double)(e.qmax - e.qmin), exact = (hi - lo) / steps;
-        scale = normal_scale(exact);
-        /* From the range, not from the rounded scale: [-a, a] is a tie whatever a. */
-        double below = exact < (double)FLT_MIN ? lo / (double)FLT_MIN : lo * steps / (hi - lo);
-        e.zero_point = (int32_t)rint((double)e.qmin - below);
-    } else {
-        double end = spec->is_signed && -lo > hi ? -lo : hi;
-        scale = normal_scale(end / (double)e.qmax);
+        end = hi - lo;
+        steps = (double)(e.qmax - e.qmin);
+        e.zero_point = zero_point_of(spec, &e, lo, hi);
+    } else if (spec->is_signed && -lo > hi) {
+        end = -lo;
     }
-    e.scale = finite_scale(scale, &e);
+    e.scale = final_scale(normal_scale(end / steps), spec, &e);
     e.min = (float)(e.qmin - e.zero_point) * e.scale;
     e.max = (float)(e.qmax - e.zero_point) * e.scale;
     return e;
+}
+
+void qdbg__low_power_scales(qdbg_encoding *blocks, size_t n, size_t stride, uint32_t bits)
+{
+    float coarsest = 0;
+    for (size_t b = 0; b < n; b++)
+        coarsest = fmaxf(coarsest, blocks[b * stride].scale);
+    double units = ldexp(1, (int)bits), channel = (double)coarsest / units;
+    for (size_t b = 0; b < n; b++) {
+        qdbg_encoding *e = &blocks[b * stride];
+        e->block_scale = (uint32_t)fmax(1, rint((double)e->scale / channel));
+        e->scale = normal_scale(channel * (double)e->block_scale);
+        e->min = (float)(e->qmin - e->zero_point) * e->scale;
+        e->max = (float)(e->qmax - e->zero_point) * e->scale;
+    }
 }
 
 qdbg_status qdbg_encoding_from_range(qdbg_ctx *ctx, const qdbg_quant_spec *spec, float min,

@@ -10,11 +10,13 @@
 typedef struct qdbg__fakequant {
     const qdbg__grid *grids; /* [n_grids] */
     uint32_t n_grids;        /* 1: per tensor */
-    int32_t axis;            /* of the channels when n_grids > 1; may be negative */
+    int32_t axis;            /* of the channels or blocks when n_grids > 1; may be negative */
+    uint32_t block;          /* 0: a grid for each channel; else one for `block` steps of the axis,
+                                [outer][ceil(length / block)][inner] */
 } qdbg__fakequant;
 
 /* Quantize a float32 tensor, in place when dst == src. False when the axis does not exist in the
- * shape or its length is not n_grids. Any thread. */
+ * shape or n_grids does not fit it. Any thread. */
 bool qdbg__fakequant_apply(const qdbg__kernels *kernels, const qdbg__fakequant *fq, uint32_t rank,
                            const int64_t *dims, const float *src, float *dst);
 

@@ -1,5 +1,5 @@
 /* Quantizers: created, described, changed. */
-#include "sim.h"
+#include "encode.h"
 
 #include <math.h>
 #include <string.h>
@@ -18,178 +18,22 @@ void qdbg_quantizer_info_init(qdbg_quantizer_info *info)
         *info = (qdbg_quantizer_info)QDBG_QUANTIZER_INFO_INIT;
 }
 
-static const qdbg__value *value_of(const qdbg_sim *sim, const qdbg__quantizer *q)
-{
-    return &sim->model->graph->values[q->place.value];
-}
-
-static size_t weight_count(const qdbg_sim *sim, const qdbg__quantizer *q)
-{
-    return value_of(sim, q)->bytes / sizeof(float);
-}
-
-static bool is_weight(const qdbg__quantizer *q)
-{
-    return q->place.kind == QDBG_WEIGHT;
-}
-
 bool qdbg__sim_is_bypassed(const qdbg_sim *sim, size_t i)
 {
     return sim->quantizers[i].spec.bits == QDBG_BITS_BYPASS;
 }
 
-/* ---- encodings from ranges ---- */
-
-static void drop_encodings(qdbg_sim *sim, qdbg__quantizer *q)
-{
-    qdbg__free(sim->ctx, q->encodings, q->n_grids, sizeof *q->encodings);
-    qdbg__free(sim->ctx, q->grids, q->n_grids, sizeof *q->grids);
-    q->encodings = NULL;
-    q->grids = NULL;
-    q->n_grids = 0;
-}
-
-static qdbg_status resize_encodings(qdbg_sim *sim, qdbg__quantizer *q, uint32_t n)
-{
-    if (q->n_grids == n)
-        return QDBG_OK;
-    qdbg_encoding *encodings = qdbg__alloc(sim->ctx, n, sizeof *encodings);
-    qdbg__grid *grids = encodings ? qdbg__alloc(sim->ctx, n, sizeof *grids) : NULL;
-    if (!grids) {
-        qdbg__free(sim->ctx, encodings, n, sizeof *encodings);
-        return sim->ctx->error_status;
-    }
-    drop_encodings(sim, q);
-    q->encodings = encodings;
-    q->grids = grids;
-    q->n_grids = n;
-    return QDBG_OK;
-}
-
-static qdbg_status encode(qdbg_sim *sim, qdbg__quantizer *q)
-{
-    q->quantized_valid = false;
-    if (q->spec.bits == QDBG_BITS_BYPASS || (!q->custom && !q->seen)) {
-        drop_encodings(sim, q);
-        return QDBG_OK;
-    }
-    bool per_channel = is_weight(q) && q->spec.granularity == QDBG_PER_CHANNEL;
-    qdbg_status status = resize_encodings(sim, q, per_channel ? q->n_channels : 1);
-    if (status != QDBG_OK)
-        return status;
-    for (uint32_t c = 0; c < q->n_grids; c++) {
-        const qdbg__range *r = per_channel ? &q->channel_observed[c] : &q->observed;
-        float min = q->custom ? q->custom_min : r->min, max = q->custom ? q->custom_max : r->max;
-        if (min > max) /* no element at all */
-            min = max = 0;
-        q->encodings[c] = qdbg__encoding_of_range(&q->spec, min, max);
-        q->grids[c] = qdbg__grid_of(&q->encodings[c], q->spec.rounding);
-    }
-    q->fq = (qdbg__fakequant){q->grids, q->n_grids, q->spec.axis};
-    return QDBG_OK;
-}
-
-qdbg_status qdbg__sim_encode(qdbg_sim *sim, size_t i)
-{
-    return encode(sim, &sim->quantizers[i]);
-}
-
-/* ---- weights ---- */
-
-static uint32_t axis_index(const qdbg__value *v, int32_t axis)
-{
-    return (uint32_t)(axis < 0 ? axis + (int32_t)v->rank : axis);
-}
-
-static void observe_channels(const qdbg__kernels *kernels, const qdbg__value *v, uint32_t axis,
-                             const float *data, qdbg__range *ranges)
-{
-    size_t channels = (size_t)v->dims[axis], inner = 1, count = v->bytes / sizeof(float);
-    for (uint32_t i = axis + 1; i < v->rank; i++)
-        inner *= (size_t)v->dims[i];
-    for (size_t c = 0; c < channels; c++)
-        qdbg__range_init(&ranges[c]);
-    for (size_t at = 0, c = 0; at < count; at += inner, c = c + 1 == channels ? 0 : c + 1)
-        kernels->range(data + at, inner, &ranges[c]);
-}
-
-static qdbg_status observe_weight(qdbg_sim *sim, qdbg__quantizer *q, const float *data)
-{
-    const qdbg__value *v = value_of(sim, q);
-    uint32_t axis = axis_index(v, q->spec.axis);
-    uint32_t n = v->rank > 0 ? (uint32_t)v->dims[axis] : 1;
-    if (n != q->n_channels) {
-        qdbg__range *fresh = qdbg__alloc(sim->ctx, n, sizeof *fresh);
-        if (!fresh)
-            return sim->ctx->error_status;
-        qdbg__free(sim->ctx, q->channel_observed, q->n_channels, sizeof *fresh);
-        q->channel_observed = fresh;
-        q->n_channels = n;
-    }
-    observe_channels(qdbg__kernels_of(sim->ctx), v, axis, data, q->channel_observed);
-    qdbg__range_init(&q->observed);
-    for (uint32_t c = 0; c < n; c++)
-        qdbg__range_merge(&q->observed, &q->channel_observed[c]);
-    if (q->observed.n_nan + q->observed.n_inf > 0)
-        return qdbg__fail_at(sim->ctx, QDBG_E_NUMERIC, NULL, v->name,
-                             "weight '%s' holds %llu NaN and %llu infinite elements", v->name,
-                             (unsigned long long)q->observed.n_nan,
-                             (unsigned long long)q->observed.n_inf);
-    q->seen = true;
-    return encode(sim, q);
-}
-
-static qdbg_status refresh_weight(qdbg_sim *sim, qdbg__quantizer *q)
-{
-    size_t count = weight_count(sim, q);
-    float *data = qdbg__alloc(sim->ctx, count, sizeof *data);
-    if (!data)
-        return sim->ctx->error_status;
-    qdbg_status status = sim->model->backend->get(sim->model, q->place.value, data, count);
-    if (status == QDBG_OK)
-        status = observe_weight(sim, q, data);
-    qdbg__free(sim->ctx, data, count, sizeof *data);
-    return status;
-}
-
-qdbg_status qdbg__sim_refresh(qdbg_sim *sim)
-{
-    if (sim->model_version == sim->model->version)
-        return QDBG_OK;
-    for (size_t i = 0; i < sim->n; i++) {
-        qdbg__quantizer *q = &sim->quantizers[i];
-        qdbg_status status = is_weight(q) ? refresh_weight(sim, q) : QDBG_OK;
-        if (status != QDBG_OK)
-            return status;
-    }
-    sim->model_version = sim->model->version;
-    return QDBG_OK;
-}
-
-qdbg_status qdbg__sim_quantized_weight(qdbg_sim *sim, size_t i, const float **data)
-{
-    qdbg__quantizer *q = &sim->quantizers[i];
-    const qdbg__value *v = value_of(sim, q);
-    size_t count = weight_count(sim, q);
-    if (!q->quantized) {
-        q->quantized = qdbg__alloc(sim->ctx, count, sizeof *q->quantized);
-        if (!q->quantized)
-            return sim->ctx->error_status;
-    }
-    if (!q->quantized_valid) {
-        qdbg_status status =
-            sim->model->backend->get(sim->model, q->place.value, q->quantized, count);
-        if (status != QDBG_OK)
-            return status;
-        qdbg__fakequant_apply(qdbg__kernels_of(sim->ctx), &q->fq, v->rank, v->dims, q->quantized,
-                              q->quantized);
-        q->quantized_valid = true;
-    }
-    *data = q->quantized;
-    return QDBG_OK;
-}
-
 /* ---- create and destroy ---- */
+
+#define COLLECTIONS \
+    (QDBG_OBSERVE_MOMENTS | QDBG_OBSERVE_HISTOGRAM | QDBG_OBSERVE_ROWS | QDBG_OBSERVE_AVERAGE)
+
+static const qdbg_range_options *range_of(const qdbg_sim_options *o, int32_t kind)
+{
+    static const qdbg_range_options by_default = QDBG_RANGE_OPTIONS_INIT;
+    const qdbg_range_options *range = kind == QDBG_WEIGHT ? o->weight_range : o->activation_range;
+    return range ? range : &by_default;
+}
 
 static qdbg_status check_options(qdbg_ctx *ctx, const qdbg_sim_options *o)
 {
@@ -199,12 +43,23 @@ static qdbg_status check_options(qdbg_ctx *ctx, const qdbg_sim_options *o)
     spec.granularity = o->weight_granularity;
     spec.rounding = o->rounding;
     spec.bits = o->weight_bits ? o->weight_bits : 8;
+    if (spec.granularity == QDBG_PER_BLOCK)
+        return qdbg__fail(ctx, QDBG_E_INVALID, "weight granularity: set blocks with a spec");
     qdbg_status status = qdbg__spec_check(ctx, &spec, "weights");
     spec.bits = o->activation_bits ? o->activation_bits : 8;
-    return status == QDBG_OK ? qdbg__spec_check(ctx, &spec, "activations") : status;
+    if (status == QDBG_OK)
+        status = qdbg__spec_check(ctx, &spec, "activations");
+    if (status == QDBG_OK)
+        status = qdbg__range_check(ctx, range_of(o, QDBG_WEIGHT), "weights");
+    if (status == QDBG_OK)
+        status = qdbg__range_check(ctx, range_of(o, QDBG_ACTIVATION), "activations");
+    if (status == QDBG_OK && (o->collect & ~COLLECTIONS))
+        status = qdbg__fail(ctx, QDBG_E_INVALID, "simulation options: collect is unknown");
+    return status;
 }
 
-static void set_up(qdbg__quantizer *q, const qdbg__place *place, const qdbg_sim_options *o)
+static void set_up(qdbg_ctx *ctx, qdbg__quantizer *q, const qdbg__place *place,
+                   const qdbg_sim_options *o)
 {
     bool weight = place->kind == QDBG_WEIGHT;
     uint32_t bits = weight ? o->weight_bits : o->activation_bits;
@@ -214,11 +69,22 @@ static void set_up(qdbg__quantizer *q, const qdbg__place *place, const qdbg_sim_
     q->spec.bits = bits ? bits : 8;
     q->spec.rounding = o->rounding;
     q->spec.axis = place->axis;
+    q->range = *range_of(o, place->kind);
+    qdbg__observer_init(&q->observer, ctx, 0, 0, 1);
     if (!weight)
         return;
     q->spec.symmetry = QDBG_SYMMETRIC;
     q->spec.is_signed = QDBG_SIGNED;
     q->spec.granularity = o->weight_granularity;
+}
+
+static qdbg_status encode_activations(qdbg_sim *sim)
+{
+    qdbg_status status = QDBG_OK;
+    for (size_t i = 0; i < sim->n && status == QDBG_OK; i++)
+        if (sim->quantizers[i].range.method == QDBG_RANGE_BATCH_NORM)
+            status = qdbg__sim_encode(sim, i);
+    return status;
 }
 
 qdbg_status qdbg_sim_create(qdbg_model *model, const qdbg_sim_options *options, qdbg_sim **out)
@@ -244,16 +110,22 @@ qdbg_status qdbg_sim_create(qdbg_model *model, const qdbg_sim_options *options, 
     if (sim) {
         sim->ctx = ctx;
         sim->model = model;
+        sim->collect = o.collect;
         sim->model_version = model->version - 1; /* weights are not read yet */
         sim->quantizers = qdbg__alloc(ctx, places.n, sizeof *sim->quantizers);
         sim->n = sim->quantizers ? places.n : 0;
         status = sim->quantizers ? QDBG_OK : ctx->error_status;
         for (size_t i = 0; i < sim->n; i++)
-            set_up(&sim->quantizers[i], &places.at[i], &o);
+            set_up(ctx, &sim->quantizers[i], &places.at[i], &o);
     }
     qdbg__places_free(ctx, &places);
+    for (size_t i = 0; status == QDBG_OK && i < sim->n; i++)
+        status = qdbg__sim_check_method(sim, &sim->quantizers[i], &sim->quantizers[i].spec,
+                                        &sim->quantizers[i].range);
     if (status == QDBG_OK)
         status = qdbg__sim_refresh(sim);
+    if (status == QDBG_OK) /* ranges without data */
+        status = encode_activations(sim);
     if (status != QDBG_OK) {
         qdbg_sim_destroy(sim);
         return status;
@@ -268,10 +140,14 @@ void qdbg_sim_destroy(qdbg_sim *sim)
         return;
     for (size_t i = 0; i < sim->n; i++) {
         qdbg__quantizer *q = &sim->quantizers[i];
-        drop_encodings(sim, q);
+        qdbg__encodings made = {q->encodings, q->grids, q->n_grids};
+        qdbg__encodings_free(sim->ctx, &made);
+        qdbg__observer_free(&q->observer);
+        qdbg__frozen_free(sim->ctx, &q->frozen);
         qdbg__free(sim->ctx, q->channel_observed, q->n_channels, sizeof *q->channel_observed);
-        if (is_weight(q))
-            qdbg__free(sim->ctx, q->quantized, weight_count(sim, q), sizeof *q->quantized);
+        if (qdbg__is_weight(q))
+            qdbg__free(sim->ctx, q->quantized, qdbg__sim_weight_count(sim, q),
+                       sizeof *q->quantized);
     }
     qdbg__free(sim->ctx, sim->quantizers, sim->n, sizeof *sim->quantizers);
     qdbg__free(sim->ctx, sim, 1, sizeof *sim);
@@ -300,11 +176,12 @@ qdbg_status qdbg_sim_quantizer(const qdbg_sim *sim, uint32_t index, qdbg_quantiz
     info->kind = q->place.kind;
     info->value = q->place.value;
     info->node = q->place.node;
-    info->name = value_of(sim, q)->name;
+    info->name = qdbg__sim_value(sim, q)->name;
     info->op_type = q->place.node == QDBG_NONE ? "" : g->nodes[q->place.node].op_type;
     info->enabled = q->enabled;
     info->n_encodings = q->n_grids;
     info->spec = q->spec;
+    info->range = q->range;
     bool any = q->seen && q->observed.min <= q->observed.max;
     info->observed_min = any ? q->observed.min : 0;
     info->observed_max = any ? q->observed.max : 0;
@@ -349,7 +226,7 @@ qdbg_status qdbg_sim_encoding(qdbg_sim *sim, uint32_t index, uint32_t channel,
         return status;
     if (!encoding || encoding->struct_size != sizeof *encoding)
         return qdbg__fail(sim->ctx, QDBG_E_INVALID, "encoding is NULL or its struct_size is wrong");
-    const char *name = value_of(sim, q)->name;
+    const char *name = qdbg__sim_value(sim, q)->name;
     if (q->n_grids == 0)
         return qdbg__fail_at(sim->ctx, QDBG_E_STATE, NULL, name,
                              "quantizer '%s' has no encoding: it is bypassed or not calibrated",
@@ -385,17 +262,24 @@ qdbg_status qdbg_sim_set_all_enabled(qdbg_sim *sim, int32_t kind, int32_t enable
 
 static qdbg_status check_spec(qdbg_sim *sim, const qdbg__quantizer *q, const qdbg_quant_spec *spec)
 {
-    const qdbg__value *v = value_of(sim, q);
+    const qdbg__value *v = qdbg__sim_value(sim, q);
     qdbg_status status = qdbg__spec_check(sim->ctx, spec, v->name);
+    if (status == QDBG_OK)
+        status = qdbg__sim_check_method(sim, q, spec, &q->range);
     if (status != QDBG_OK || spec->granularity == QDBG_PER_TENSOR)
         return status;
-    if (!is_weight(q))
+    if (!qdbg__is_weight(q) && spec->granularity == QDBG_PER_BLOCK)
         return qdbg__fail_at(sim->ctx, QDBG_E_UNSUPPORTED, NULL, v->name,
-                             "activation '%s' cannot be quantized per channel", v->name);
-    int64_t rank = v->rank;
+                             "activation '%s' cannot be quantized in blocks", v->name);
+    int64_t rank = v->rank == QDBG_RANK_UNKNOWN ? QDBG_MAX_RANK : v->rank;
     if (spec->axis < -rank || spec->axis >= rank)
-        return qdbg__fail_at(sim->ctx, QDBG_E_INVALID, NULL, v->name, "weight '%s' has no axis %d",
+        return qdbg__fail_at(sim->ctx, QDBG_E_INVALID, NULL, v->name, "'%s' has no axis %d",
                              v->name, spec->axis);
+    bool is_batch = spec->axis == 0 || (v->rank != QDBG_RANK_UNKNOWN && spec->axis == -rank);
+    if (!qdbg__is_weight(q) && is_batch)
+        return qdbg__fail_at(sim->ctx, QDBG_E_UNSUPPORTED, NULL, v->name,
+                             "activation '%s': axis %d holds the samples of a batch", v->name,
+                             spec->axis);
     return QDBG_OK;
 }
 
@@ -408,11 +292,12 @@ qdbg_status qdbg_sim_set_spec(qdbg_sim *sim, uint32_t index, const qdbg_quant_sp
     if (status != QDBG_OK)
         return status;
     qdbg_quant_spec before = q->spec;
+    int32_t channels = qdbg__channel_axis(q);
     q->spec = *spec;
     if (q->spec.granularity == QDBG_PER_TENSOR)
-        q->spec.axis = before.axis; /* the channels that are reported stay the output channels */
-    bool reread = is_weight(q) && q->spec.axis != before.axis;
-    status = reread ? refresh_weight(sim, q) : encode(sim, q);
+        q->spec.axis = channels; /* the channels that are reported stay the same */
+    bool reread = qdbg__is_weight(q) && qdbg__channel_axis(q) != channels;
+    status = reread ? qdbg__sim_refresh_weight(sim, index) : qdbg__sim_encode(sim, index);
     if (status != QDBG_OK) {
         q->spec = before; /* encodings were not replaced ... */
         if (reread)       /* ... but maybe what was observed of the channels */
@@ -438,20 +323,24 @@ qdbg_status qdbg_sim_set_range(qdbg_sim *sim, uint32_t index, float min, float m
     qdbg_status status = pick(sim, index, &q);
     if (status != QDBG_OK)
         return status;
-    const char *name = value_of(sim, q)->name;
+    const char *name = qdbg__sim_value(sim, q)->name;
     if (!isfinite(min) || !isfinite(max))
         return qdbg__fail_at(sim->ctx, QDBG_E_NUMERIC, NULL, name,
                              "quantizer '%s': the range is not finite", name);
     if (min > max)
         return qdbg__fail_at(sim->ctx, QDBG_E_INVALID, NULL, name,
                              "quantizer '%s': the range is upside down", name);
-    qdbg__quantizer before = *q;
+    bool was_custom = q->custom;
+    float was_min = q->custom_min, was_max = q->custom_max;
     q->custom = true;
     q->custom_min = min;
     q->custom_max = max;
-    status = encode(sim, q);
-    if (status != QDBG_OK)
-        *q = before;
+    status = qdbg__sim_encode(sim, index);
+    if (status != QDBG_OK) {
+        q->custom = was_custom;
+        q->custom_min = was_min;
+        q->custom_max = was_max;
+    }
     return status;
 }
 
@@ -463,7 +352,7 @@ qdbg_status qdbg_sim_clear_range(qdbg_sim *sim, uint32_t index)
         return status;
     bool before = q->custom;
     q->custom = false;
-    status = encode(sim, q);
+    status = qdbg__sim_encode(sim, index);
     if (status != QDBG_OK)
         q->custom = before;
     return status;

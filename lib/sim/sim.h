@@ -5,18 +5,29 @@
 #include <qdebug/simulation.h>
 
 #include "../model/score.h"
+#include "../quant/observer.h"
 #include "placement.h"
+
+/* Encodings that a weight keeps whatever its elements: those that it was rounded to. */
+typedef struct qdbg__frozen {
+    qdbg_encoding *encodings; /* [n] owned; NULL: none */
+    uint32_t n;
+    qdbg_quant_spec spec; /* that they belong to */
+} qdbg__frozen;
 
 typedef struct qdbg__quantizer {
     qdbg__place place;
     qdbg_quant_spec spec;
+    qdbg_range_options range; /* how its range is chosen */
     bool enabled;
     bool seen;   /* `observed` holds something */
     bool custom; /* custom_min and custom_max overrule what was observed */
     float custom_min, custom_max;
+    qdbg__frozen frozen;           /* stands in for what was observed while the spec is its own */
     qdbg__range observed;          /* of the whole tensor */
     qdbg__range *channel_observed; /* weights per channel: [n_channels] of the spec's axis */
     uint32_t n_channels;
+    qdbg_observer observer;   /* activations: what calibration collected */
     qdbg_encoding *encodings; /* [n_grids]; n_grids == 0: none yet */
     qdbg__grid *grids;        /* [n_grids] */
     uint32_t n_grids;
@@ -30,6 +41,7 @@ struct qdbg_sim {
     qdbg_model *model;
     qdbg__quantizer *quantizers; /* [n] */
     size_t n;
+    uint32_t collect;       /* QDBG_OBSERVE_ bits for every activation */
     uint64_t model_version; /* that the weights' encodings belong to */
 };
 
@@ -39,6 +51,16 @@ qdbg_status qdbg__sim_refresh(qdbg_sim *sim);
 /* Set quantizer `i`'s encodings to its range and spec; to none where it has no range or is
  * bypassed. After a failure they are as they were. */
 qdbg_status qdbg__sim_encode(qdbg_sim *sim, size_t i);
+
+/* Exchange what quantizer `i` has frozen with `*frozen` and encode anew; doing it again undoes it.
+ * `n` is the number of channels where the spec is per channel, else 1. A range of the caller's
+ * overrules frozen encodings, and a changed spec suspends them. After a failure nothing has
+ * changed. */
+qdbg_status qdbg__sim_swap_frozen(qdbg_sim *sim, size_t i, qdbg__frozen *frozen);
+/* The exchange for clean-up, which cannot fail: encodings are made anew when they are next asked
+ * for. */
+void qdbg__sim_put_frozen_back(qdbg_sim *sim, size_t i, qdbg__frozen *frozen);
+void qdbg__frozen_free(qdbg_ctx *ctx, qdbg__frozen *frozen);
 
 /* Whether quantizer `i` changes anything when enabled. */
 bool qdbg__sim_is_bypassed(const qdbg_sim *sim, size_t i);

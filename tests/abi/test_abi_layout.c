@@ -62,7 +62,7 @@ AT(qdbg_view, reserved, 12);
 AT(qdbg_view, dims, 16);
 AT(qdbg_view, data, 80);
 
-SIZE(qdbg_quant_spec, 32);
+SIZE(qdbg_quant_spec, 40);
 AT(qdbg_quant_spec, struct_size, 0);
 AT(qdbg_quant_spec, bits, 4);
 AT(qdbg_quant_spec, symmetry, 8);
@@ -70,7 +70,9 @@ AT(qdbg_quant_spec, is_signed, 12);
 AT(qdbg_quant_spec, granularity, 16);
 AT(qdbg_quant_spec, axis, 20);
 AT(qdbg_quant_spec, rounding, 24);
-AT(qdbg_quant_spec, reserved, 28);
+AT(qdbg_quant_spec, flags, 28);
+AT(qdbg_quant_spec, block_size, 32);
+AT(qdbg_quant_spec, block_scale_bits, 36);
 
 SIZE(qdbg_encoding, 32);
 AT(qdbg_encoding, struct_size, 0);
@@ -80,7 +82,39 @@ AT(qdbg_encoding, qmin, 12);
 AT(qdbg_encoding, qmax, 16);
 AT(qdbg_encoding, min, 20);
 AT(qdbg_encoding, max, 24);
-AT(qdbg_encoding, reserved, 28);
+AT(qdbg_encoding, block_scale, 28);
+
+SIZE(qdbg_range_options, 40);
+AT(qdbg_range_options, struct_size, 0);
+AT(qdbg_range_options, method, 4);
+AT(qdbg_range_options, percentile, 8);
+AT(qdbg_range_options, clip_weight, 16);
+AT(qdbg_range_options, momentum, 24);
+AT(qdbg_range_options, sigmas, 32);
+
+SIZE(qdbg_observer_options, 24);
+AT(qdbg_observer_options, struct_size, 0);
+AT(qdbg_observer_options, collect, 4);
+AT(qdbg_observer_options, n_channels, 8);
+AT(qdbg_observer_options, reserved, 12);
+AT(qdbg_observer_options, momentum, 16);
+
+SIZE(qdbg_statistics, 56);
+AT(qdbg_statistics, struct_size, 0);
+AT(qdbg_statistics, n_channels, 4);
+AT(qdbg_statistics, n, 8);
+AT(qdbg_statistics, n_nan, 16);
+AT(qdbg_statistics, n_inf, 24);
+AT(qdbg_statistics, min, 32);
+AT(qdbg_statistics, max, 36);
+AT(qdbg_statistics, mean, 40);
+AT(qdbg_statistics, variance, 48);
+
+SIZE(qdbg_histogram, 24);
+AT(qdbg_histogram, struct_size, 0);
+AT(qdbg_histogram, n_bins, 4);
+AT(qdbg_histogram, width, 8);
+AT(qdbg_histogram, low, 16);
 
 SIZE(qdbg_value_info, 96);
 AT(qdbg_value_info, struct_size, 0);
@@ -144,15 +178,17 @@ AT(qdbg_metric, state_size, 32);
 AT(qdbg_metric, update, 40);
 AT(qdbg_metric, result, 48);
 
-SIZE(qdbg_sim_options, 24);
+SIZE(qdbg_sim_options, 40);
 AT(qdbg_sim_options, struct_size, 0);
 AT(qdbg_sim_options, weight_bits, 4);
 AT(qdbg_sim_options, activation_bits, 8);
 AT(qdbg_sim_options, weight_granularity, 12);
 AT(qdbg_sim_options, rounding, 16);
-AT(qdbg_sim_options, reserved, 20);
+AT(qdbg_sim_options, collect, 20);
+AT(qdbg_sim_options, weight_range, 24);
+AT(qdbg_sim_options, activation_range, 32);
 
-SIZE(qdbg_quantizer_info, 88);
+SIZE(qdbg_quantizer_info, 136);
 AT(qdbg_quantizer_info, struct_size, 0);
 AT(qdbg_quantizer_info, kind, 4);
 AT(qdbg_quantizer_info, value, 8);
@@ -162,9 +198,10 @@ AT(qdbg_quantizer_info, op_type, 24);
 AT(qdbg_quantizer_info, enabled, 32);
 AT(qdbg_quantizer_info, n_encodings, 36);
 AT(qdbg_quantizer_info, spec, 40);
-AT(qdbg_quantizer_info, observed_min, 72);
-AT(qdbg_quantizer_info, observed_max, 76);
-AT(qdbg_quantizer_info, n_nonfinite, 80);
+AT(qdbg_quantizer_info, observed_min, 80);
+AT(qdbg_quantizer_info, observed_max, 84);
+AT(qdbg_quantizer_info, n_nonfinite, 88);
+AT(qdbg_quantizer_info, range, 96);
 
 SIZE(qdbg_adaround_options, 72);
 AT(qdbg_adaround_options, struct_size, 0);
@@ -208,14 +245,14 @@ AT(qdbg_sensitivity_row, score, 8);
 AT(qdbg_sensitivity_row, sqnr_db, 16);
 AT(qdbg_sensitivity_row, noise_share, 24);
 
-SIZE(qdbg_diagnose_options, 64);
+SIZE(qdbg_diagnose_options, 80);
 AT(qdbg_diagnose_options, struct_size, 0);
 AT(qdbg_diagnose_options, flags, 4);
 AT(qdbg_diagnose_options, calibration, 8);
 AT(qdbg_diagnose_options, evaluation, 16);
 AT(qdbg_diagnose_options, metric, 24);
 AT(qdbg_diagnose_options, sim, 32);
-AT(qdbg_diagnose_options, max_drop, 56);
+AT(qdbg_diagnose_options, max_drop, 72);
 
 SIZE(qdbg_step, 72);
 AT(qdbg_step, struct_size, 0);
@@ -321,6 +358,10 @@ int main(void)
     CHECK_INIT(qdbg_sim_options, QDBG_SIM_OPTIONS_INIT);
     CHECK_INIT(qdbg_step, QDBG_STEP_INIT);
     CHECK_INIT(qdbg_summary, QDBG_SUMMARY_INIT);
+    CHECK_INIT(qdbg_histogram, QDBG_HISTOGRAM_INIT);
+    CHECK_INIT(qdbg_observer_options, QDBG_OBSERVER_OPTIONS_INIT);
+    CHECK_INIT(qdbg_range_options, QDBG_RANGE_OPTIONS_INIT);
+    CHECK_INIT(qdbg_statistics, QDBG_STATISTICS_INIT);
     CHECK_INIT(qdbg_value_info, QDBG_VALUE_INFO_INIT);
     printf("%d passed, %d failed\n", passed, failed);
     return failed != 0;

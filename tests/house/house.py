@@ -112,8 +112,10 @@ def layer_of_header(name):
 
 
 def same_analysis(a, b):
-    """Do two stems belong to one analysis? A part is called as the whole with _part behind."""
-    return a == b or a.startswith(b + "_") or b.startswith(a + "_")
+    """Do two stems belong to one analysis? A part is called as the whole with _part behind, and
+    parts of a whole of one word may use each other."""
+    return (a == b or a.startswith(b + "_") or b.startswith(a + "_")
+            or "_" in a and "_" in b and a.split("_")[0] == b.split("_")[0])
 
 
 def check_library_include(root, path, kind, name):

@@ -1,8 +1,8 @@
-/* The sums behind gram.h. */
-#ifndef QDBG_ANALYSIS_GRAM_SUM_H
-#define QDBG_ANALYSIS_GRAM_SUM_H
+/* The sums behind adaround_gram.h. */
+#ifndef QDBG_ANALYSIS_ADAROUND_GRAM_SUM_H
+#define QDBG_ANALYSIS_ADAROUND_GRAM_SUM_H
 
-#include "gram.h"
+#include "adaround_gram.h"
 
 /* Add the columns in the buffers to the sums. The buffers are used up. */
 qdbg_status qdbg__gram_sum(qdbg__gatherer *t);

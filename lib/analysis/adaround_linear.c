@@ -1,4 +1,4 @@
-#include "linear.h"
+#include "adaround_linear.h"
 
 #include <string.h>
 
@@ -118,12 +118,8 @@ static qdbg_status plan_window(const qdbg_graph *g, const qdbg__linear *l, const
     qdbg__node bare = *node; /* the bias has no say in it */
     bare.n_in = 2;
     bare.n_out = 1;
-    qdbg__infer x = {.ctx = g->ctx,
-                     .node = &bare,
-                     .opset = g->opset,
-                     .in = in,
-                     .out = &out,
-                     .params = params};
+    qdbg__infer x = {
+        .ctx = g->ctx, .node = &bare, .opset = g->opset, .in = in, .out = &out, .params = params};
     qdbg_status status = node->op->infer(&x);
     if (status != QDBG_OK)
         return status;
@@ -145,8 +141,9 @@ static qdbg_status plan_matrix(const qdbg_graph *g, const qdbg__linear *l, const
     uint32_t rank = input->rank;
     bool trans = l->kind == QDBG__LINEAR_GEMM && qdbg__attr_int(node, "transA", 0) != 0;
     bool down = trans || (l->kind == QDBG__LINEAR_W_TIMES_X && rank > 1);
-    int64_t found = rank == 0 ? 0 : down ? input->dims[rank - 2 < rank ? rank - 2 : 0]
-                                         : input->dims[rank - 1];
+    int64_t found = rank == 0 ? 0
+                    : down    ? input->dims[rank - 2 < rank ? rank - 2 : 0]
+                              : input->dims[rank - 1];
     if (found != depth || (l->kind == QDBG__LINEAR_GEMM && rank != 2))
         return qdbg__fail_at(g->ctx, QDBG_E_SHAPE, node->name, NULL,
                              "'%s': the input does not fit the weight", node->name);
@@ -213,8 +210,7 @@ static void take_window(const qdbg__columns *c, const qdbg__linear *l, const flo
     const qdbg__window *w = &c->window;
     int64_t at = position % c->out_area;
     int64_t o[3] = {at / (w->out[1] * w->out[2]), at / w->out[2] % w->out[1], at % w->out[2]};
-    const float *plane =
-        x + position / c->out_area * c->in_area * c->channels * (int64_t)l->groups;
+    const float *plane = x + position / c->out_area * c->in_area * c->channels * (int64_t)l->groups;
     find_taps(w, l->kind == QDBG__LINEAR_CONV_TRANSPOSE, o, offsets);
     for (uint32_t g = 0; g < l->groups; g++) {
         float *dst = column + g * group_stride;

@@ -1,13 +1,14 @@
 /* Second moments of what goes into a layer, gathered while a network runs. Layer 8.
  *
- * Columns x (float32 network) and x^ (rounded network) of the layer's input are taken at some output
- * positions of each run. With r = W (x - x^) the error of rounded weights W + e and bias b + delta
- * is e x^ - r + delta, so that all there is to know of the data are the moments of x^ and r. */
-#ifndef QDBG_ANALYSIS_GRAM_H
-#define QDBG_ANALYSIS_GRAM_H
+ * Columns x (float32 network) and x^ (rounded network) of the layer's input are taken at some
+ * output positions of each run. With r = W (x - x^) the error of rounded weights W + e and bias b +
+ * delta is e x^ - r + delta, so that all there is to know of the data are the moments of x^ and r.
+ */
+#ifndef QDBG_ANALYSIS_ADAROUND_GRAM_H
+#define QDBG_ANALYSIS_ADAROUND_GRAM_H
 
 #include "../base/pool.h"
-#include "linear.h"
+#include "adaround_linear.h"
 
 /* Sums are in float32 over the columns of so many runs, in double from there on. */
 #define QDBG__GRAM_RUNS 32
@@ -38,9 +39,9 @@ typedef struct qdbg__gatherer {
     qdbg__gram_options options;
     const float *weight; /* [groups, rows, depth] in float32; the caller's */
     qdbg__columns columns;
-    uint32_t per_run;             /* columns that a run has room for */
-    uint64_t n_runs;              /* so far */
-    uint32_t n_fit, n_held;       /* runs in the buffers: from the front, from the back */
+    uint32_t per_run;               /* columns that a run has room for */
+    uint64_t n_runs;                /* so far */
+    uint32_t n_fit, n_held;         /* runs in the buffers: from the front, from the back */
     uint32_t slot[QDBG__GRAM_RUNS]; /* of each run of the job at hand */
     uint8_t shown[2][QDBG__GRAM_RUNS];
     float *x[2];      /* [groups, QDBG__GRAM_RUNS * per_run, depth]: float32, rounded network */

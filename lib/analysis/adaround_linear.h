@@ -1,7 +1,7 @@
 /* Linear layers seen as matrix products: which weights make a row, which inputs a column. Layer 8.
  */
-#ifndef QDBG_ANALYSIS_LINEAR_H
-#define QDBG_ANALYSIS_LINEAR_H
+#ifndef QDBG_ANALYSIS_ADAROUND_LINEAR_H
+#define QDBG_ANALYSIS_ADAROUND_LINEAR_H
 
 #include "../graph/op.h"
 #include "../graph/ops/window.h"
@@ -9,12 +9,13 @@
 enum {
     QDBG__LINEAR_CONV,
     QDBG__LINEAR_CONV_TRANSPOSE,
-    QDBG__LINEAR_GEMM,     /* y = alpha x W (+ beta c) */
+    QDBG__LINEAR_GEMM,      /* y = alpha x W (+ beta c) */
     QDBG__LINEAR_X_TIMES_W, /* MatMul with the weight on the right */
     QDBG__LINEAR_W_TIMES_X  /* ... and on the left */
 };
 
-/* `groups` products of W [rows, depth] with columns [depth]. Output channel = group * rows + row. */
+/* `groups` products of W [rows, depth] with columns [depth]. Output channel = group * rows + row.
+ */
 typedef struct qdbg__linear {
     uint32_t node, weight, input, output; /* input and output: values */
     int32_t kind;                         /* QDBG__LINEAR_ */

@@ -1,10 +1,11 @@
-/* Columns taken and kept until there are enough to multiply; see gram_sum.c for the sums. */
-#include "gram.h"
+/* Columns taken and kept until there are enough to multiply; see adaround_gram_sum.c for the sums.
+ */
+#include "adaround_gram.h"
 
 #include <math.h>
 #include <string.h>
 
-#include "gram_sum.h"
+#include "adaround_gram_sum.h"
 
 static size_t n_columns(const qdbg__gatherer *t)
 {
@@ -91,7 +92,8 @@ qdbg_status qdbg__gatherer_init(qdbg__gatherer *t, const qdbg_graph *g, const qd
     if (!t->x[0] || (options->paired && !t->x[1]))
         return ctx->error_status;
     t->spoilt = qdbg__alloc(ctx, n, 1);
-    t->offsets = t->spoilt ? qdbg__alloc(ctx, t->n_taps * ctx->n_threads, sizeof *t->offsets) : NULL;
+    t->offsets =
+        t->spoilt ? qdbg__alloc(ctx, t->n_taps * ctx->n_threads, sizeof *t->offsets) : NULL;
     t->shift = t->offsets ? qdbg__alloc(ctx, across, sizeof *t->shift) : NULL;
     t->scratch = t->shift ? qdbg__alloc(ctx, t->n_scratch * ctx->n_threads, sizeof(float)) : NULL;
     if (!t->scratch || !gram_alloc(ctx, l, options->paired, &t->fit) ||

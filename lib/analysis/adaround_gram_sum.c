@@ -1,6 +1,6 @@
 /* Products of columns, cut into tiles of fixed size: each is summed by one thread in a fixed order,
  * so that the thread count does not show. */
-#include "gram_sum.h"
+#include "adaround_gram_sum.h"
 
 #include <cblas.h>
 #include <math.h>
@@ -11,7 +11,8 @@
 
 size_t qdbg__gram_scratch(const qdbg__linear *l, size_t n)
 {
-    size_t depth = l->depth < TILE ? l->depth : TILE, rows = l->rows < ROW_TILE ? l->rows : ROW_TILE;
+    size_t depth = l->depth < TILE ? l->depth : TILE,
+           rows = l->rows < ROW_TILE ? l->rows : ROW_TILE;
     size_t square = depth * depth, rectangle = rows * (n + l->depth);
     return square > rectangle ? square : rectangle;
 }
@@ -174,7 +175,8 @@ static qdbg_status add_tile(void *arg, uint64_t item, uint32_t worker)
     qdbg__gatherer *t = s->t;
     size_t group = item / (s->pairs + s->bands), k = item % (s->pairs + s->bands), i, j;
     size_t n_held = (size_t)t->n_held * t->per_run;
-    part parts[2] = {{&t->fit, 0, (size_t)t->n_fit * t->per_run}, {&t->held, s->n - n_held, n_held}};
+    part parts[2] = {{&t->fit, 0, (size_t)t->n_fit * t->per_run},
+                     {&t->held, s->n - n_held, n_held}};
     float *scratch = t->scratch + worker * t->n_scratch;
     for (int p = 0; p < 2; p++) {
         if (parts[p].n == 0)
@@ -222,8 +224,8 @@ qdbg_status qdbg__gram_sum(qdbg__gatherer *t)
 typedef struct loss_job {
     const qdbg__gram *gram;
     const double *e, *delta;
-    size_t blocks; /* of a group's rows */
-    double *of;    /* [groups * blocks] */
+    size_t blocks;   /* of a group's rows */
+    double *of;      /* [groups * blocks] */
     double *scratch; /* [threads, LOSS_ROWS * depth] */
 } loss_job;
 
@@ -269,8 +271,7 @@ qdbg_status qdbg__gram_loss(qdbg_ctx *ctx, const qdbg__gram *gram, const double 
     }
     j.of = qdbg__alloc(ctx, n, sizeof *j.of);
     j.scratch = j.of ? qdbg__alloc(ctx, scratch, sizeof *j.scratch) : NULL;
-    qdbg_status status =
-        j.scratch ? qdbg__parallel_for(ctx, n, add_loss, &j) : ctx->error_status;
+    qdbg_status status = j.scratch ? qdbg__parallel_for(ctx, n, add_loss, &j) : ctx->error_status;
     for (size_t i = 1; i < n && status == QDBG_OK; i++)
         j.of[0] += j.of[i];
     if (status == QDBG_OK)
