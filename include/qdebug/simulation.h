@@ -3,13 +3,17 @@
  * Quantizers placed on a model: calibrate them, switch them, score the result.
  *
  * Placement. A weight quantizer sits on every constant float32 weight of Conv, ConvTranspose, Gemm
- * and MatMul. An activation quantizer sits on every float32 graph input and on every operator's
- * float32 output, but for: outputs that an operator fused at the end of a supergroup (Conv, Gemm,
- * MatMul, ConvTranspose, Add, each with BatchNormalization, Relu, Clip or PRelu behind it and
- * nothing else reading the value between) will quantize; outputs of operators that only rearrange
- * or pick elements (Reshape, Transpose, MaxPool, Slice, Pad, ...), which keep the encoding of their
- * input; constants. Biases stay in float32. This is AIMET's default configuration with
- * batch-normalization counted as part of its convolution, as engines fold it.
+ * and MatMul that the operator reads directly. An activation quantizer sits on every float32 graph
+ * input and on every operator's float32 output, but for:
+ *  - values inside a group that engines run as one operator, where nothing else reads them and they
+ *    are no graph output: Conv, ConvTranspose, Gemm or MatMul before BatchNormalization; any of
+ *    these, Add or BatchNormalization before Relu, Clip, PRelu or LeakyRelu; MatMul before the Add
+ *    of a constant. The group's last output has the quantizer;
+ *  - outputs of operators that only rearrange or pick elements (Reshape, Transpose, MaxPool, Slice,
+ *    Pad, ...), which keep the encoding of their input;
+ *  - values that do not depend on a graph input.
+ * Biases stay in float32. This is AIMET's default configuration with batch-normalization counted as
+ * part of its convolution, as engines fold it.
  *
  * A new simulation has every quantizer enabled; activations have no encoding before
  * qdbg_sim_calibrate() or qdbg_sim_set_range().
