@@ -7,6 +7,9 @@
  * the other sets their first. Batch-normalization folded, weights symmetric and per channel
  * (or per tensor), activations asymmetric and per tensor, calibrated once for all methods.
  *
+ * Last come the activations that 8 bits over minimum and maximum harm most, by their own
+ * statistics.
+ *
  * A standard error of top-1 at 1000 samples is about 1 point; SQNR discriminates better. */
 #include <math.h>
 #include <stdio.h>
@@ -158,6 +161,50 @@ static void run_row(qdbg_ctx *ctx, qdbg_sim *sim, const row *r, const qdbg_datas
     free(all);
 }
 
+/* An activation and the SQNR that 8 bits over its minimum and maximum leave of it: E[x^2] / (s^2 /
+ * 12), s = (max - min) / 255. */
+typedef struct peak {
+    double sqnr;
+    uint32_t quantizer;
+    qdbg_statistics statistics;
+} peak;
+
+static int worst_first(const void *a, const void *b)
+{
+    double x = ((const peak *)a)->sqnr, y = ((const peak *)b)->sqnr;
+    return x < y ? -1 : x > y;
+}
+
+#define PEAKS 8
+
+static void print_peaks(qdbg_ctx *ctx, qdbg_sim *sim)
+{
+    uint32_t n = 0, count = qdbg_sim_quantizer_count(sim);
+    peak *peaks = calloc(count, sizeof *peaks);
+    qdbg_quantizer_info info = QDBG_QUANTIZER_INFO_INIT;
+    for (uint32_t i = 0; i < count; i++) {
+        qdbg_statistics s = QDBG_STATISTICS_INIT;
+        must(ctx, qdbg_sim_quantizer(sim, i, &info), "quantizer");
+        if (info.kind != QDBG_ACTIVATION)
+            continue;
+        must(ctx, qdbg_sim_statistics(sim, i, 0, &s), "statistics");
+        double step = ((double)fmaxf(s.max, 0) - (double)fminf(s.min, 0)) / 255;
+        double power = s.variance + s.mean * s.mean;
+        peaks[n++] = (peak){10 * log10(12 * power / (step * step)), i, s};
+    }
+    qsort(peaks, n, sizeof *peaks, worst_first);
+    printf("activations that 8 bits over minimum and maximum harm most:\n");
+    for (uint32_t i = 0; i < n && i < PEAKS; i++) {
+        must(ctx, qdbg_sim_quantizer(sim, peaks[i].quantizer, &info), "quantizer");
+        printf("  %6.1f dB  %-12s min %10.4g max %10.4g rms %9.3g  %s\n", peaks[i].sqnr,
+               info.op_type, (double)peaks[i].statistics.min, (double)peaks[i].statistics.max,
+               sqrt(peaks[i].statistics.variance +
+                    peaks[i].statistics.mean * peaks[i].statistics.mean),
+               info.name);
+    }
+    free(peaks);
+}
+
 static void run_model(const char *folder, const zoo_model *m, size_t limit, size_t calibration,
                       bool per_tensor)
 {
@@ -197,6 +244,7 @@ static void run_model(const char *folder, const zoo_model *m, size_t limit, size
     printf("\n");
     for (size_t r = 0; r < ROWS; r++)
         run_row(ctx, sim, &rows[r], &test.set);
+    print_peaks(ctx, sim);
     printf("(%.1f s CPU)\n\n", cpu() - start);
     qdbg_sim_destroy(sim);
     free_data(&seen);

@@ -210,7 +210,9 @@ static void numbers_are_those_of_the_single_functions(void **state)
         assert_ok(qdbg_sim_set_all_enabled(sim, kinds[i], 1));
         assert_ok(qdbg_sim_evaluate(sim, &w.s.set, &agreement, &score));
         assert_true(s.score == score && s.drop == 1 - score);
-        assert_true(fabs(s.half_width - 1.96 * sqrt(score * (1 - score) / N)) < 1e-12);
+        double n = N, z = 1.96; /* Wilson's interval */
+        double half = z / (1 + z * z / n) * sqrt(score * (1 - score) / n + z * z / 4 / n / n);
+        assert_true(fabs(s.half_width - half) < 1e-12);
         assert_ok(qdbg_sim_evaluate(sim, &w.s.set, &sqnr, &score));
         assert_true(s.sqnr_db == score);
     }

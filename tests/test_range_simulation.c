@@ -201,13 +201,16 @@ static void bad_range_options_are_refused(void **state)
     world *w = *state;
     qdbg_sim *sim = NULL;
     qdbg_sim_options o = QDBG_SIM_OPTIONS_INIT;
-    o.weight_range.method = 99;
+    qdbg_range_options range = method_of(99);
+    o.weight_range = &range;
     assert_fails(w->ctx, qdbg_sim_create(w->m, &o, &sim), QDBG_E_INVALID, "weights");
     o = (qdbg_sim_options)QDBG_SIM_OPTIONS_INIT;
-    o.weight_range.method = QDBG_RANGE_BATCH_NORM;
+    range.method = QDBG_RANGE_BATCH_NORM;
+    o.weight_range = &range;
     assert_fails(w->ctx, qdbg_sim_create(w->m, &o, &sim), QDBG_E_UNSUPPORTED, "'w1'");
     o = (qdbg_sim_options)QDBG_SIM_OPTIONS_INIT;
-    o.activation_range.struct_size = 0;
+    range.struct_size = 0;
+    o.activation_range = &range;
     assert_fails(w->ctx, qdbg_sim_create(w->m, &o, &sim), QDBG_E_INVALID, "activations");
     o = (qdbg_sim_options)QDBG_SIM_OPTIONS_INIT;
     o.collect = 1u << 20;
@@ -226,8 +229,11 @@ static size_t all_encodings(uint32_t threads, uint64_t batch, int32_t method, bo
     size_t n = 0;
     qdbg_sim_options o = QDBG_SIM_OPTIONS_INIT;
     o.weight_granularity = per_channel;
-    o.activation_range.method = method;
-    o.weight_range.method = method == QDBG_RANGE_CROSS_ENTROPY ? QDBG_RANGE_MSE : method;
+    qdbg_range_options activations = method_of(method), weights = activations;
+    if (method == QDBG_RANGE_CROSS_ENTROPY)
+        weights.method = QDBG_RANGE_MSE;
+    o.activation_range = &activations;
+    o.weight_range = &weights;
     world_make(&w, threads, true, batch, &o);
     if (per_channel) {
         qdbg_quant_spec spec = info_of(w.sim, "r").spec;
@@ -277,7 +283,8 @@ static void moving_average_depends_on_batches_alone(void **state)
         world w[2];
         for (uint32_t t = 0; t < 2; t++) {
             qdbg_sim_options o = QDBG_SIM_OPTIONS_INIT;
-            o.activation_range.method = QDBG_RANGE_MOVING_AVERAGE;
+            qdbg_range_options average = method_of(QDBG_RANGE_MOVING_AVERAGE);
+            o.activation_range = &average;
             world_make(&w[t], 1 + 2 * t, true, batch, &o);
             assert_ok(qdbg_sim_calibrate(w[t].sim, &w[t].s.set));
             for (uint32_t i = 0; i < qdbg_sim_quantizer_count(w[t].sim); i++) {
@@ -321,7 +328,8 @@ static void blocks_have_grids_of_their_own(void **state)
                     assert_true(y[r * 6 + c] == one);
                 }
                 if (scale_bits == 0)
-                    assert_true(e.block_scale == 0 && fabsf(e.scale - end / 7) <= 1e-6f * end);
+                    assert_true(e.block_scale == 0 &&
+                                fabsf(e.scale - fmaxf(end / 7, FLT_MIN)) <= 1e-6f * end);
                 else
                     assert_true(e.block_scale >= 1 && e.block_scale <= 16);
                 if (scale_bits > 0) { /* both blocks of a channel share a scale */
@@ -455,9 +463,10 @@ static void batch_norm_gives_ranges_without_data(void **state)
 {
     world w;
     qdbg_sim_options o = QDBG_SIM_OPTIONS_INIT;
+    qdbg_range_options again = method_of(QDBG_RANGE_BATCH_NORM);
     (void)state;
-    o.activation_range.method = QDBG_RANGE_BATCH_NORM;
-    o.activation_range.sigmas = 4;
+    again.sigmas = 4;
+    o.activation_range = &again;
     world_make(&w, 1, true, 8, &o);
     const qdbg__value *r = &w.g->values[value_of(w.g, "r")], *n = NULL;
     n = &w.g->values[w.g->nodes[r->producer].in[0]];
@@ -474,8 +483,6 @@ static void batch_norm_gives_ranges_without_data(void **state)
     assert_int_equal(info_of(w.sim, "x").n_encodings, 1);
     assert_true(encoding_of(w.sim, "r", 0).max == e.max);
     assert_ok(qdbg_fold_batch_norms(w.m, NULL)); /* what was folded is remembered */
-    qdbg_range_options again = method_of(QDBG_RANGE_BATCH_NORM);
-    again.sigmas = 4;
     assert_ok(qdbg_sim_set_range_method(w.sim, QDBG_ACTIVATION, &again));
     assert_true(encoding_of(w.sim, "r", 0).max == e.max);
     world_free(&w);

@@ -5,7 +5,8 @@
  * A context (qdbg_ctx) belongs to one thread at a time; different contexts may be used in
  * parallel. Every object made from a context must be destroyed before it. The library keeps no
  * mutable global state, never prints, never exits and never touches the process's locale, signal
- * handlers or floating-point environment.
+ * handlers or floating-point environment. A context does not survive fork(): its worker threads
+ * stay with the parent.
  *
  * Every fallible function returns a qdbg_status. When one fails, its out-parameters are left as
  * they were, nothing is left to free, and qdbg_ctx_error() tells the details until the next

@@ -74,8 +74,8 @@ typedef struct qdbg_step {
     const char *recommendation; /**< what to do next, or "" */
     double score;               /**< the score found here; NaN when there is none */
     double drop;                /**< float score minus score; NaN when there is none */
-    double half_width; /**< 95 % interval of score, +-, for shares of samples; NaN for other
-                            metrics */
+    double half_width; /**< half the width of the 95 % Wilson interval of a share of samples; NaN
+                          for other metrics */
     double sqnr_db;    /**< output SQNR found here; NaN when not measured */
 } qdbg_step;
 

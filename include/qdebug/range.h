@@ -151,8 +151,8 @@ QDBG_API void qdbg_observer_destroy(qdbg_observer *observer);
  * [N, T, D], outer is N and inner is D. For a tensor as a whole (n_channels 1) the product counts,
  * and `inner` is the length of a row for QDBG_OBSERVE_ROWS: the number of classes.
  * @param data  [outer, n_channels, inner] float32
- * @return QDBG_OK; QDBG_E_INVALID (NULL, too large, an observer with a failed merge);
- *         QDBG_E_SHAPE (rows of another length than before); QDBG_E_NOMEM; QDBG_E_LIMIT
+ * @return QDBG_OK; QDBG_E_INVALID (NULL, too large); QDBG_E_SHAPE (rows of another length than
+ *         before); QDBG_E_NOMEM; QDBG_E_LIMIT. After a failure nothing was added
  */
 QDBG_API qdbg_status qdbg_observer_observe(qdbg_observer *observer, const float *data,
                                            uint64_t outer, uint64_t inner);

@@ -147,12 +147,13 @@ static void record(qdbg_ctx *ctx, qdbg_status status, const char *node, const ch
     copy_text(node_copy, sizeof node_copy, node);
     copy_text(value_copy, sizeof value_copy, value);
     trim_utf8(message);
+    /* Before the record is made: the callback may call the library, which clears it. */
+    qdbg_ctx_log(ctx, QDBG_LOG_ERROR, message);
     memcpy(ctx->error_message, message, sizeof message);
     memcpy(ctx->error_node, node_copy, sizeof node_copy);
     memcpy(ctx->error_value, value_copy, sizeof value_copy);
     ctx->error_status = status;
     ctx->error_code = 0;
-    qdbg_ctx_log(ctx, QDBG_LOG_ERROR, ctx->error_message);
 }
 
 qdbg_status qdbg__fail(qdbg_ctx *ctx, qdbg_status status, const char *fmt, ...)

@@ -1,6 +1,8 @@
+#define _POSIX_C_SOURCE 200809L
 #include "pool.h"
 
 #include <pthread.h>
+#include <signal.h>
 
 typedef struct worker {
     struct qdbg__pool *pool;
@@ -90,6 +92,18 @@ void qdbg__pool_destroy(qdbg_ctx *ctx)
     ctx->pool = NULL;
 }
 
+/* Signals are the host's: none shall be delivered to a thread of the library's. */
+static int start_quietly(pthread_t *thread, const pthread_attr_t *attr, void *(*main)(void *),
+                         void *arg)
+{
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int error = pthread_create(thread, attr, main, arg);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return error;
+}
+
 static qdbg_status pool_create(qdbg_ctx *ctx)
 {
     struct qdbg__pool *p = qdbg__alloc(ctx, 1, sizeof *p);
@@ -107,7 +121,7 @@ static qdbg_status pool_create(qdbg_ctx *ctx)
     ctx->pool = p;
     for (uint32_t i = 0; i < p->n_workers; i++) {
         p->workers[i] = (worker){.pool = p, .number = i + 1};
-        if (pthread_create(&p->workers[i].thread, NULL, worker_main, &p->workers[i]) != 0) {
+        if (start_quietly(&p->workers[i].thread, NULL, worker_main, &p->workers[i]) != 0) {
             qdbg__pool_destroy(ctx);
             return qdbg__fail(ctx, QDBG_E_THREAD, "could not start worker thread %u of %u", i + 1,
                               ctx->n_threads);

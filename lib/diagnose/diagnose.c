@@ -169,8 +169,6 @@ static qdbg_status check_float32(qdbg__chart *c, qdbg__journal *journal)
     size_t n_values = c->model->graph->n_values;
     uint8_t *wanted = qdbg__alloc(c->ctx, n_values, 1);
     qdbg_status status = wanted ? QDBG_OK : c->ctx->error_status;
-    if (status == QDBG_OK)
-        status = qdbg_sim_create(c->model, &c->options.sim, &c->sim);
     if (status == QDBG_OK) {
         mark_wanted(c, wanted);
         status = probe(c, &plain, wanted, &before);
@@ -258,7 +256,10 @@ static qdbg_status skip_rest(qdbg__chart *c)
 static qdbg_status walk(qdbg__chart *c, qdbg__journal *journal)
 {
     qdbg_summary *s = &c->diagnosis->summary;
-    qdbg_status status = score_float(c, &s->samples);
+    /* First, so that bad options fail before the data is walked. */
+    qdbg_status status = qdbg_sim_create(c->model, &c->options.sim, &c->sim);
+    if (status == QDBG_OK)
+        status = score_float(c, &s->samples);
     if (status != QDBG_OK)
         return status;
     s->float_score = c->float_score;

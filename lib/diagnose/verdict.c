@@ -13,14 +13,18 @@ static words words_make(qdbg__chart *c)
     return (words){qdbg__text_make(c->ctx), qdbg__text_make(c->ctx)};
 }
 
-/* 95 % interval of a share of samples (normal approximation); NaN for other metrics. */
+/* Half the width of the 95 % interval of a share of samples (Wilson, 1927); NaN for other metrics.
+ */
 static double half_width(const qdbg__chart *c, double score)
 {
     int32_t kind = c->metric.kind;
     bool share =
         kind == QDBG_METRIC_TOP1 || kind == QDBG_METRIC_TOP5 || kind == QDBG_METRIC_AGREEMENT;
     double n = (double)c->diagnosis->summary.samples;
-    return share ? 1.96 * sqrt(score * (1 - score) / n) : (double)NAN;
+    const double z = 1.96;
+    if (!share)
+        return (double)NAN;
+    return z / (1 + z * z / n) * sqrt(score * (1 - score) / n + z * z / (4 * n * n));
 }
 
 /* End the words and append the step. `outcome` NULL: no score here. */

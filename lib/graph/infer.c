@@ -220,7 +220,12 @@ static qdbg_status seed_values(pass *p, const qdbg_view *inputs)
     }
     for (size_t i = 0; i < g->n_inputs; i++) {
         qdbg__fact *fact = &p->facts->values[g->inputs[i]];
+        uint64_t count;
         fact->known = view_known(&inputs[i]);
+        if (fact->known && !qdbg__shape_count(inputs[i].rank, inputs[i].dims, &count))
+            return qdbg__fail_at(p->ctx, QDBG_E_SHAPE, NULL, g->values[g->inputs[i]].name,
+                                 "input '%s' would have more elements than can be addressed",
+                                 g->values[g->inputs[i]].name);
         if (fact->known) {
             fact->view = inputs[i];
             fact->view.data = NULL;
@@ -410,7 +415,10 @@ static qdbg_status infer_node(pass *p, size_t n)
         return QDBG_OK;
     }
     if (status != QDBG_OK) {
-        qdbg_ctx_log(p->ctx, QDBG_LOG_ERROR, p->ctx->error_message);
+        qdbg__failure told; /* the callback may call the library, which clears the record */
+        qdbg__failure_save(p->ctx, &told);
+        qdbg_ctx_log(p->ctx, QDBG_LOG_ERROR, told.message);
+        qdbg__failure_restore(p->ctx, &told);
         return status;
     }
     plan->scratch = x.scratch;

@@ -70,6 +70,8 @@ void qdbg_arrays_destroy(qdbg_arrays *a)
 static int32_t give_batch(void *user, uint64_t index, qdbg_batch *batch)
 {
     qdbg_arrays *a = user;
+    if (index > (a->n_samples - 1) / a->batch_size)
+        return 1;
     uint64_t start = index * a->batch_size, left = a->n_samples - start;
     uint64_t n = left < a->batch_size ? left : a->batch_size;
     for (uint32_t i = 0; i < a->n_inputs; i++) {

@@ -1,5 +1,6 @@
 /* Models that the caller's engine runs, and the tap through which the library sees them. */
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -17,6 +18,8 @@ struct qdbg_tap {
     uint32_t *pending;  /* [n_values] for mark_read */
     pthread_t thread;   /* that `run` was called on */
     qdbg_status status; /* the first failure */
+    qdbg__failure told; /* its words, which the host's own calls may clear */
+    atomic_int foreign; /* tapped on another thread */
 };
 
 void qdbg_host_init(qdbg_host *host)
@@ -82,9 +85,15 @@ static bool in_inputs(const qdbg_tap *t, const qdbg_view *tensor)
     return false;
 }
 
-/* All that can be said where the graph does not tell the shape. */
+/* All that can be said where the graph does not tell the whole shape. */
 static qdbg_status check_batch(qdbg_tap *t, uint32_t value, const qdbg_view *tensor)
 {
+    const qdbg__value *v = &t->model->graph->values[value];
+    bool fits = v->rank == QDBG_RANK_UNKNOWN || v->rank == tensor->rank;
+    for (uint32_t i = 1; fits && v->rank != QDBG_RANK_UNKNOWN && i < v->rank; i++)
+        fits = v->dims[i] < 0 || v->dims[i] == tensor->dims[i];
+    if (!fits)
+        return broken_rule(t, value, 3, "the tensor does not fit what the graph declares");
     if (tensor->rank == 0 && t->job->n_runs > 1)
         return broken_rule(t, value, 3, "a scalar in a batch of several runs");
     if (tensor->rank > 0 && tensor->dims[0] % (int64_t)t->job->n_runs != 0)
@@ -187,33 +196,38 @@ static qdbg_status serve(qdbg_tap *t, uint32_t value, const qdbg_view *tensor)
     return observed(t, value) ? observe_runs(t, value, tensor) : QDBG_OK;
 }
 
+static qdbg_status keep_words(qdbg_tap *t)
+{
+    if (t->status != QDBG_OK)
+        qdbg__failure_save(t->model->ctx, &t->told);
+    return t->status;
+}
+
 qdbg_status qdbg_tap_value(qdbg_tap *tap, uint32_t value, const qdbg_view *tensor)
 {
     if (!tap)
         return QDBG_E_INVALID;
+    if (!pthread_equal(pthread_self(), tap->thread)) {
+        atomic_store(&tap->foreign, 1); /* all that another thread may touch */
+        return QDBG_E_HOST;
+    }
     if (tap->status != QDBG_OK)
         return tap->status;
     qdbg_ctx *ctx = tap->model->ctx;
-    if (!pthread_equal(pthread_self(), tap->thread)) {
-        tap->status = qdbg__fail(ctx, QDBG_E_HOST,
-                                 "host rule 4 is broken: tapped on another "
-                                 "thread than the one that called run");
-        return tap->status;
-    }
     if (value >= tap->model->graph->n_values) {
         tap->status =
             qdbg__fail(ctx, QDBG_E_HOST, "host rule 1 is broken: value %u does not exist", value);
-        return tap->status;
+        return keep_words(tap);
     }
     tap->status = check_view(tap, value, tensor);
     if (tap->status != QDBG_OK || !wants(tap, value))
-        return tap->status;
+        return keep_words(tap);
     tap->status = check_rules(tap, value, tensor);
     if (tap->status == QDBG_OK)
         tap->status = serve(tap, value, tensor);
     tap->marks[value] |= TAPPED;
     mark_read(tap, value);
-    return tap->status;
+    return keep_words(tap);
 }
 
 /* ---- run ---- */
@@ -239,8 +253,15 @@ static qdbg_status run_pass(qdbg_model *m, const qdbg__model_job *job, uint32_t 
                     .pending = pending,
                     .thread = pthread_self()};
     int32_t code = m->host.run(m->host.user, &tap, job->inputs, (uint32_t)m->graph->n_inputs);
-    if (tap.status != QDBG_OK)
+    if (tap.status != QDBG_OK) {
+        qdbg__failure_restore(m->ctx, &tap.told);
         return tap.status;
+    }
+    if (atomic_load(&tap.foreign))
+        return qdbg__fail(
+            m->ctx, QDBG_E_HOST,
+            "host rule 4 is broken: tapped on another thread than the one that called "
+            "run");
     if (code != 0)
         return qdbg__fail_callback(m->ctx, "the host's run", code);
     return check_all_tapped(&tap);
@@ -384,7 +405,9 @@ static qdbg_view value_shape(const qdbg_graph *g, const qdbg__facts *facts, uint
     for (uint32_t i = 1; i < v->rank; i++)
         if (shape.dims[i] < 0)
             return shape;
-    shape.dtype = v->dtype == QDBG_DTYPE_NONE ? QDBG_F32 : v->dtype;
+    uint64_t count;
+    if (qdbg__shape_count(shape.rank, shape.dims, &count))
+        shape.dtype = v->dtype == QDBG_DTYPE_NONE ? QDBG_F32 : v->dtype;
     return shape;
 }
 

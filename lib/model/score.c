@@ -2,9 +2,10 @@
 
 #include <string.h>
 
-/* Outputs of all variants for one stretch may take this much, but a stretch has work for all
- * threads. */
+/* Outputs of all variants for one stretch may take this much, but a stretch has work for several
+ * threads. Not the context's number of them: what a metric sees must not depend on it. */
 #define OUTPUT_BYTES ((size_t)32 << 20)
+#define MIN_RUNS 8
 #define MAX_RUNS 256
 
 typedef struct pass {
@@ -23,6 +24,19 @@ static size_t run_bytes(const qdbg_model *m)
     for (uint32_t i = 0; i < m->graph->n_outputs; i++)
         bytes += (qdbg__model_output_bytes(m, i) + 63) / 64 * 64;
     return bytes ? bytes : 64;
+}
+
+/* No product below wraps round. */
+static qdbg_status check_size(const pass *p, uint64_t n_runs)
+{
+    double bytes = 0;
+    for (uint32_t i = 0; i < p->model->graph->n_outputs; i++)
+        bytes += (double)qdbg__model_output_bytes(p->model, i) + 64;
+    if (bytes * (double)n_runs * (double)p->job->n_variants < 1e18)
+        return QDBG_OK;
+    return qdbg__fail(p->model->ctx, QDBG_E_LIMIT,
+                      "the outputs of %llu samples in %u variants are more than can be addressed",
+                      (unsigned long long)n_runs, p->job->n_variants);
 }
 
 /* Output shapes are known only now that a batch has been seen; they may change with the next. */
@@ -110,14 +124,17 @@ static qdbg_status score_stretch(void *user, const qdbg__stretch *s)
 {
     pass *p = user;
     qdbg_model *m = p->model;
+    qdbg_status status = check_size(p, MIN_RUNS);
+    if (status != QDBG_OK)
+        return status;
     uint64_t fits = OUTPUT_BYTES / (run_bytes(m) * p->job->n_variants);
-    uint64_t least = (uint64_t)m->ctx->n_threads * 2, step = fits > least ? fits : least;
+    uint64_t step = fits > MIN_RUNS ? fits : MIN_RUNS;
     if (has_scalar_output(m))
         step = 1;
     if (step >= s->n_runs)
         return score_part(p, s);
     qdbg_view *slice = qdbg__alloc(m->ctx, m->graph->n_inputs, sizeof *slice);
-    qdbg_status status = slice ? QDBG_OK : m->ctx->error_status;
+    status = slice ? QDBG_OK : m->ctx->error_status;
     uint64_t per_run = s->n_samples / s->n_runs;
     for (uint64_t at = 0; at < s->n_runs && status == QDBG_OK; at += step) {
         uint64_t n = s->n_runs - at < step ? s->n_runs - at : step;

@@ -131,6 +131,8 @@ qdbg_status qdbg__onnx_external_read(qdbg__onnx_memory *memory, Qdbg__Onnx__Tens
         return qdbg__onnx_fail(memory->ctx, QDBG_E_INVALID, NULL, name,
                                "tensor '%.*s' lies in external file '%.*s', but no folder is given",
                                QDBG__ONNX_SHOW(name), QDBG__ONNX_SHOW(p.location));
+    if (!folder[0]) /* what dirname() makes of a bare file name */
+        folder = ".";
     size_t folder_size = strlen(folder), location_size = strlen(p.location) + 1;
     char *path = qdbg_ctx_alloc(memory->ctx, folder_size + 1 + location_size);
     if (!path)

@@ -87,7 +87,7 @@ qdbg_status qdbg__onnx_read_file(qdbg_ctx *ctx, const char *path, uint64_t limit
 {
     qdbg__onnx_bytes b = {0};
     struct stat st;
-    FILE *file = fopen(path, "rb");
+    FILE *file = fopen(path, "rbe");
     if (!file)
         return fail_io(ctx, "open", path, errno);
     qdbg_status status = QDBG_OK;
@@ -125,7 +125,7 @@ FILE *qdbg__onnx_open(const char *path, uint64_t *size, int *error)
     *error = 0;
     if (!S_ISREG(st.st_mode))
         return NULL;
-    FILE *file = fopen(path, "rb");
+    FILE *file = fopen(path, "rbe");
     if (!file)
         *error = errno;
     *size = (uint64_t)st.st_size;

@@ -1,6 +1,7 @@
 /* The range of logits that changes their softmax least. */
 #include "range.h"
 
+#include <float.h>
 #include <math.h>
 
 #include "encoding.h"
@@ -59,6 +60,7 @@ static double cross_entropy(const logits *z, qdbg__span span)
 
 static void try_span(const logits *z, qdbg__span span, qdbg__span *best, double *cost)
 {
+    span = (qdbg__span){fmaxf(span.min, -FLT_MAX), fminf(span.max, FLT_MAX)};
     double c = cross_entropy(z, span);
     if (c < *cost) {
         *cost = c;

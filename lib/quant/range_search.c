@@ -149,7 +149,7 @@ static void walk(const search *z, double covering, double ratio, best *b)
 static void refine(const search *z, double ratio, best *b)
 {
     double step = 1 / ratio - 1;
-    for (int round = 0; round < (z->steps <= 63 ? 4 : 2); round++) {
+    for (int round = 0; round < (z->steps <= 63 ? 4 : 3); round++) {
         double centre = b->scale;
         step /= 4;
         for (int k = -4; k <= 4; k++)

@@ -169,6 +169,8 @@ static qdbg_status set_up_observers(calibration *c, uint32_t i)
     size_t channels = per_channel ? known_dim(v, q->spec.axis) : 1, row = known_dim(v, -1);
     qdbg_status status = QDBG_OK;
     uint32_t needs = c->sim->collect | qdbg__range_needs(q->range.method);
+    if (per_channel)
+        needs &= ~QDBG_OBSERVE_ROWS; /* rows are of whole tensors */
     c->averages = c->averages || (needs & QDBG_OBSERVE_AVERAGE);
     for (uint32_t w = 0; w < c->sim->ctx->n_threads && status == QDBG_OK; w++) {
         qdbg_observer *o = &c->observers[w * c->sim->n + i];

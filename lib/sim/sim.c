@@ -283,10 +283,17 @@ static qdbg_status check_spec(qdbg_sim *sim, const qdbg__quantizer *q, const qdb
     return QDBG_OK;
 }
 
+/* For calls that make encodings: what is known of the weights must be of today. */
+static qdbg_status pick_fresh(qdbg_sim *sim, uint32_t index, qdbg__quantizer **q)
+{
+    qdbg_status status = pick(sim, index, q);
+    return status == QDBG_OK ? qdbg__sim_refresh(sim) : status;
+}
+
 qdbg_status qdbg_sim_set_spec(qdbg_sim *sim, uint32_t index, const qdbg_quant_spec *spec)
 {
     qdbg__quantizer *q = NULL;
-    qdbg_status status = pick(sim, index, &q);
+    qdbg_status status = pick_fresh(sim, index, &q);
     if (status == QDBG_OK)
         status = check_spec(sim, q, spec);
     if (status != QDBG_OK)
@@ -320,7 +327,7 @@ qdbg_status qdbg_sim_set_bits(qdbg_sim *sim, uint32_t index, uint32_t bits)
 qdbg_status qdbg_sim_set_range(qdbg_sim *sim, uint32_t index, float min, float max)
 {
     qdbg__quantizer *q = NULL;
-    qdbg_status status = pick(sim, index, &q);
+    qdbg_status status = pick_fresh(sim, index, &q);
     if (status != QDBG_OK)
         return status;
     const char *name = qdbg__sim_value(sim, q)->name;
@@ -347,7 +354,7 @@ qdbg_status qdbg_sim_set_range(qdbg_sim *sim, uint32_t index, float min, float m
 qdbg_status qdbg_sim_clear_range(qdbg_sim *sim, uint32_t index)
 {
     qdbg__quantizer *q = NULL;
-    qdbg_status status = pick(sim, index, &q);
+    qdbg_status status = pick_fresh(sim, index, &q);
     if (status != QDBG_OK)
         return status;
     bool before = q->custom;
