@@ -123,6 +123,25 @@ QDBG_API qdbg_status qdbg_graph_add_output(qdbg_graph *graph, uint32_t value);
  */
 QDBG_API qdbg_status qdbg_graph_finish(qdbg_graph *graph);
 
+/**
+ * Copy a finished graph, with each bound of a Clip (ReLU6 among them) that is one constant number
+ * made a parameter of its own with that number for each channel.
+ *
+ * Cross-layer equalization (equalize.h) scales channels, and with them the bounds that they are
+ * clipped to; where a bound is one number for all of them it must leave the layers around the Clip
+ * alone. Concerned are Clips of float32 [N, C, ...] with known C. The copy's bounds are called
+ * "<output of the Clip>.min_by_channel" and ".max_by_channel" and have the shape [C, 1, ...] that
+ * broadcasts along axis 1; a bound that does not bind is left out. This Clip is an extension of
+ * ONNX's, which the built-in executor runs; a host must run it with the bounds that set_parameter
+ * gave it. Values keep their numbers and names, and nodes theirs.
+ *
+ * @param graph  finished; not changed
+ * @param out    receives the copy, finished; destroy with qdbg_graph_destroy()
+ * @return QDBG_OK; QDBG_E_INVALID (NULL; a name above is taken); QDBG_E_STATE (not finished);
+ *         QDBG_E_NOMEM; QDBG_E_LIMIT
+ */
+QDBG_API qdbg_status qdbg_graph_expose_clips(const qdbg_graph *graph, qdbg_graph **out);
+
 /** @return numbers of a graph's things; 0 for NULL */
 QDBG_API uint32_t qdbg_graph_value_count(const qdbg_graph *graph);
 QDBG_API uint32_t qdbg_graph_node_count(const qdbg_graph *graph);

@@ -163,6 +163,26 @@ QDBG_API qdbg_status qdbg_model_set_parameter(qdbg_model *model, uint32_t value,
 QDBG_API qdbg_status qdbg_model_run(qdbg_model *model, const qdbg_view *inputs, uint32_t n_inputs,
                                     qdbg_view *outputs, uint32_t n_outputs);
 
+/* ---- channels ---- */
+
+/** What is known of the channels of a value [N, C, ...] without data: each is taken for a normal
+ * distribution. Batch-normalization tells its output's (fold.h). */
+typedef struct qdbg_channel_stats {
+    uint32_t struct_size;   /**< sizeof(qdbg_channel_stats) */
+    uint32_t value;         /**< its number in the graph */
+    uint64_t n;             /**< channels */
+    const float *mean;      /**< [n] */
+    const float *deviation; /**< [n] standard deviations, >= 0 */
+} qdbg_channel_stats;
+
+#define QDBG_CHANNEL_STATS_INIT                          \
+    {                                                    \
+        (uint32_t)sizeof(qdbg_channel_stats), 0, 0, 0, 0 \
+    }
+
+/** Set `*stats` to QDBG_CHANNEL_STATS_INIT. NULL is ignored. */
+QDBG_API void qdbg_channel_stats_init(qdbg_channel_stats *stats);
+
 /* ---- data ---- */
 
 /** Some samples. */

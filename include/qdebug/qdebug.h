@@ -13,6 +13,8 @@
 #include <qdebug/model.h>
 #include <qdebug/simulation.h>
 #include <qdebug/fold.h>
+#include <qdebug/equalize.h>
+#include <qdebug/bias_correction.h>
 #include <qdebug/adaround.h>
 #include <qdebug/sensitivity.h>
 #include <qdebug/diagnose.h>

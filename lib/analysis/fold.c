@@ -1,250 +1,37 @@
 #include "fold.h"
 
 #include <math.h>
-#include <string.h>
 
-/* Parameters of BatchNormalization, by input number. */
-enum { GAMMA = 1, BETA = 2, MEAN = 3, VAR = 4 };
+#include "../sim/guard.h"
 
-/* A layer and the batch-normalization behind it. */
-typedef struct pair {
-    const qdbg__node *layer, *bn;
-    uint32_t channels;
-    float epsilon;
-    float *bn_params[5]; /* [channels] each, by input number; 0 unused */
-    float *bias;         /* [channels] or NULL */
-    float *weight;
-    size_t weight_count;
-} pair;
-
-/* ---- which pairs ---- */
-
-/* A float32 parameter that only this use reads. */
-static bool own_param(const qdbg_graph *g, const qdbg__node *node, uint32_t input)
+void qdbg_fold_options_init(qdbg_fold_options *options)
 {
-    if (input >= node->n_in || node->in[input] == QDBG_NONE)
-        return false;
-    const qdbg__value *v = &g->values[node->in[input]];
-    return v->is_param && v->dtype == QDBG_F32 && v->n_consumers == 1 && !v->is_output;
+    if (options)
+        *options = (qdbg_fold_options)QDBG_FOLD_OPTIONS_INIT;
 }
 
-static uint32_t output_channels(const qdbg_graph *g, const qdbg__node *layer)
+void qdbg_fold_row_init(qdbg_fold_row *row)
 {
-    const qdbg__value *w = &g->values[layer->in[1]];
-    if (w->rank < 2)
-        return 0;
-    if (qdbg__node_is(layer, "Conv"))
-        return (uint32_t)w->dims[0];
-    if (qdbg__node_is(layer, "ConvTranspose")) {
-        int64_t group = qdbg__attr_int(layer, "group", 1);
-        return group > 0 && w->dims[0] % group == 0 ? (uint32_t)(w->dims[1] * group) : 0;
-    }
-    return (uint32_t)w->dims[qdbg__attr_int(layer, "transB", 0) ? 0 : 1];
+    if (row)
+        *row = (qdbg_fold_row)QDBG_FOLD_ROW_INIT;
 }
 
-/* Gemm's bias may be a scalar or a row and is scaled by beta; the channel form is what exporters
- * write and what can be scaled channel by channel. */
-static bool bias_foldable(const qdbg_graph *g, const qdbg__node *layer, uint32_t channels)
-{
-    if (layer->n_in < 3 || layer->in[2] == QDBG_NONE)
-        return true;
-    const qdbg__value *b = &g->values[layer->in[2]];
-    return own_param(g, layer, 2) && b->bytes == channels * sizeof(float) && b->rank > 0 &&
-           b->dims[b->rank - 1] == (int64_t)channels;
-}
-
-static bool is_layer(const qdbg__node *n)
-{
-    return qdbg__node_is(n, "Conv") || qdbg__node_is(n, "ConvTranspose") ||
-           qdbg__node_is(n, "Gemm");
-}
-
-/* The layer that `bn` can be folded into, or NULL. */
-static const qdbg__node *layer_before(const qdbg_graph *g, const qdbg__node *bn)
-{
-    if (!qdbg__node_is(bn, "BatchNormalization") || bn->n_in < 5 || bn->in[0] == QDBG_NONE)
-        return NULL;
-    if (qdbg__attr_int(bn, "training_mode", 0) != 0)
-        return NULL;
-    const qdbg__value *x = &g->values[bn->in[0]];
-    if (x->producer == QDBG_NONE || x->n_consumers != 1 || x->is_output)
-        return NULL;
-    const qdbg__node *layer = &g->nodes[x->producer];
-    if (!is_layer(layer) || !own_param(g, layer, 1))
-        return NULL;
-    uint32_t channels = output_channels(g, layer);
-    for (uint32_t i = GAMMA; i <= VAR; i++)
-        if (!own_param(g, bn, i) || g->values[bn->in[i]].bytes != channels * sizeof(float))
-            return NULL;
-    return channels > 0 && bias_foldable(g, layer, channels) ? layer : NULL;
-}
-
-/* ---- one pair ---- */
-
-static qdbg_status fetch(qdbg_model *m, uint32_t value, float **data)
-{
-    uint64_t count = m->graph->values[value].bytes / sizeof(float);
-    float *fresh = qdbg__alloc(m->ctx, count, sizeof *fresh);
-    if (!fresh)
-        return m->ctx->error_status;
-    *data = fresh; /* freed by the caller also after a failure */
-    qdbg_status status = m->backend->get(m, value, fresh, count);
-    for (uint64_t i = 0; i < count && status == QDBG_OK; i++)
-        if (!isfinite(fresh[i]))
-            status = qdbg__fail_at(m->ctx, QDBG_E_NUMERIC, NULL, m->graph->values[value].name,
-                                   "parameter '%s', element %llu is not finite",
-                                   m->graph->values[value].name, (unsigned long long)i);
-    return status;
-}
-
-static void drop(qdbg_model *m, pair *p)
-{
-    for (uint32_t i = GAMMA; i <= VAR; i++)
-        qdbg__free(m->ctx, p->bn_params[i], p->channels, sizeof(float));
-    qdbg__free(m->ctx, p->bias, p->channels, sizeof(float));
-    qdbg__free(m->ctx, p->weight, p->weight_count, sizeof(float));
-}
-
-static qdbg_status load(qdbg_model *m, pair *p)
-{
-    qdbg_status status = fetch(m, p->layer->in[1], &p->weight);
-    if (status == QDBG_OK && p->layer->n_in > 2 && p->layer->in[2] != QDBG_NONE)
-        status = fetch(m, p->layer->in[2], &p->bias);
-    for (uint32_t i = GAMMA; i <= VAR && status == QDBG_OK; i++)
-        status = fetch(m, p->bn->in[i], &p->bn_params[i]);
-    return status;
-}
-
-/* Channel of the layer's output that weight element `i` belongs to. */
-typedef struct channel_map {
-    size_t inner;     /* elements that follow each other in one channel */
-    size_t channels;  /* in the cycle of the weight's axis */
-    size_t group_in;  /* ConvTranspose: input channels a group; 0 elsewhere */
-    size_t out_group; /* ConvTranspose: output channels a group */
-} channel_map;
-
-static channel_map map_channels(const qdbg_graph *g, const qdbg__node *layer)
-{
-    const qdbg__value *w = &g->values[layer->in[1]];
-    channel_map map = {1, 1, 0, 0};
-    if (qdbg__node_is(layer, "Gemm")) {
-        bool trans = qdbg__attr_int(layer, "transB", 0) != 0;
-        map.channels = (size_t)w->dims[trans ? 0 : 1];
-        map.inner = trans ? (size_t)w->dims[1] : 1;
-        return map;
-    }
-    uint32_t axis = qdbg__node_is(layer, "Conv") ? 0 : 1;
-    for (uint32_t i = axis + 1; i < w->rank; i++)
-        map.inner *= (size_t)w->dims[i];
-    map.channels = (size_t)w->dims[axis];
-    if (axis == 1) {
-        map.group_in = (size_t)w->dims[0] / (size_t)qdbg__attr_int(layer, "group", 1);
-        map.out_group = map.channels;
-    }
-    return map;
-}
-
-static size_t channel_of(const channel_map *map, size_t i)
-{
-    size_t row = i / map->inner;
-    size_t channel = row % map->channels;
-    if (map->group_in == 0)
-        return channel;
-    return row / map->channels / map->group_in * map->out_group + channel;
-}
-
-/* The new parameters, in double up to the last step. */
-static qdbg_status fold_numbers(qdbg_model *m, pair *p)
-{
-    channel_map map = map_channels(m->graph, p->layer);
-    float **bn = p->bn_params;
-    for (uint32_t c = 0; c < p->channels; c++) {
-        double var = (double)bn[VAR][c] + (double)p->epsilon;
-        if (!(var > 0))
-            return qdbg__fail_at(m->ctx, QDBG_E_NUMERIC, p->bn->name, NULL,
-                                 "'%s', channel %u: variance + epsilon is not positive",
-                                 p->bn->name, c);
-        double s = (double)bn[GAMMA][c] / sqrt(var);
-        bn[BETA][c] = (float)((double)bn[BETA][c] - (double)bn[MEAN][c] * s);
-        bn[GAMMA][c] = (float)s; /* used below, then 1 */
-        if (p->bias)
-            p->bias[c] = (float)((double)p->bias[c] * s);
-        bn[MEAN][c] = 0;
-        bn[VAR][c] = 1.0f - p->epsilon;
-    }
-    for (size_t i = 0; i < p->weight_count; i++)
-        p->weight[i] *= bn[GAMMA][channel_of(&map, i)];
-    for (uint32_t c = 0; c < p->channels; c++)
-        bn[GAMMA][c] = 1;
-    return QDBG_OK;
-}
-
-/* What a pair changes: weight, bias where there is one, and the four of batch-normalization. */
-static uint32_t list_changes(const pair *p, uint32_t *values, const float **data)
-{
-    uint32_t n = 0;
-    values[n] = p->layer->in[1];
-    data[n++] = p->weight;
-    if (p->bias) {
-        values[n] = p->layer->in[2];
-        data[n++] = p->bias;
-    }
-    for (uint32_t i = GAMMA; i <= VAR; i++) {
-        values[n] = p->bn->in[i];
-        data[n++] = p->bn_params[i];
-    }
-    return n;
-}
-
-/* Set all or none: after a failure those already set go back. */
-static qdbg_status store(qdbg_model *m, const pair *p, qdbg__journal *journal)
-{
-    uint32_t values[6];
-    const float *data[6];
-    uint32_t n = list_changes(p, values, data);
-    size_t before = journal->n;
-    qdbg_status status = QDBG_OK;
-    for (uint32_t i = 0; i < n && status == QDBG_OK; i++) {
-        status = qdbg__journal_note(m, journal, values[i]);
-        if (status == QDBG_OK)
-            status = m->backend->set(m, values[i], data[i],
-                                     m->graph->values[values[i]].bytes / sizeof(float));
-        m->version++;
-    }
-    if (status != QDBG_OK)
-        qdbg__journal_undo(m, journal, before);
-    return status;
-}
-
-static qdbg_status fold_pair(qdbg_model *m, const qdbg__node *layer, const qdbg__node *bn,
-                             qdbg__journal *journal)
-{
-    const qdbg__value *w = &m->graph->values[layer->in[1]];
-    pair p = {.layer = layer,
-              .bn = bn,
-              .channels = output_channels(m->graph, layer),
-              .epsilon = qdbg__attr_float(bn, "epsilon", 1e-5f),
-              .weight_count = w->bytes / sizeof(float)};
-    qdbg_status status = load(m, &p);
-    if (status == QDBG_OK)
-        status = fold_numbers(m, &p);
-    if (status == QDBG_OK)
-        status = store(m, &p, journal);
-    drop(m, &p);
-    return status;
-}
-
-/* ---- all ---- */
+/* ---- the plain form ---- */
 
 qdbg_status qdbg__fold_batch_norms(qdbg_model *m, uint32_t *n_folded, qdbg__journal *journal)
 {
     uint32_t n = 0;
-    for (size_t i = 0; i < m->graph->n_nodes; i++) {
-        const qdbg__node *bn = &m->graph->nodes[i], *layer = layer_before(m->graph, bn);
-        qdbg_status status = layer ? fold_pair(m, layer, bn, journal) : QDBG_OK;
+    qdbg__fold_seen nothing = {0};
+    for (uint32_t i = 0; i < m->graph->n_nodes; i++) {
+        qdbg__fold_site site;
+        if (!qdbg__node_is(&m->graph->nodes[i], "BatchNormalization"))
+            continue;
+        qdbg__fold_plan(m->graph, i, QDBG_FOLD_NO_FORWARD | QDBG_FOLD_NO_STANDALONE, &site);
+        qdbg_status status = qdbg__fold_do(m, &site, 0, 0, &nothing, journal);
+        n += site.row.outcome == QDBG_FOLD_BACKWARD;
+        qdbg__fold_site_free(m->ctx, &site);
         if (status != QDBG_OK)
             return status;
-        n += layer != NULL;
     }
     if (n_folded)
         *n_folded = n;
@@ -260,4 +47,277 @@ qdbg_status qdbg_fold_batch_norms(qdbg_model *m, uint32_t *n_folded)
     qdbg_status status = qdbg__fold_batch_norms(m, n_folded, &journal);
     qdbg__journal_free(m, &journal);
     return status;
+}
+
+/* ---- what channels show on data ---- */
+
+struct qdbg_fold {
+    qdbg_model *model;
+    qdbg__journal journal;
+    qdbg__fold_site *sites; /* [n] */
+    size_t n;
+    qdbg__guard guard;
+};
+
+typedef struct looking {
+    qdbg_model *model;
+    const qdbg_fold *fold;
+    size_t *first;       /* [n_values] where a value's channels begin in `ranges`; SIZE_MAX */
+    uint8_t *wanted;     /* [n_values] */
+    qdbg__range *ranges; /* [n_workers * n_channels] */
+    size_t n_channels, n_workers;
+} looking;
+
+static uint32_t output_of(const looking *l, size_t site)
+{
+    return l->model->graph->nodes[l->fold->sites[site].bn].out[0];
+}
+
+static qdbg_status look(void *user, uint32_t worker, uint32_t variant, uint64_t run, uint32_t value,
+                        const qdbg_view *view)
+{
+    looking *l = user;
+    size_t first = l->first[value], channels = (size_t)view->dims[1], inner = 1;
+    (void)variant;
+    (void)run;
+    for (uint32_t i = 2; i < view->rank; i++)
+        inner *= (size_t)view->dims[i];
+    qdbg__kernels_of(l->model->ctx)
+        ->range_channels(view->data, (size_t)view->dims[0], channels, inner,
+                         l->ranges + worker * l->n_channels + first);
+    return QDBG_OK;
+}
+
+static qdbg_status look_at_stretch(void *user, const qdbg__stretch *s)
+{
+    looking *l = user;
+    qdbg__variant plain = {NULL, NULL};
+    qdbg__model_job job = {.inputs = s->inputs,
+                           .n_runs = s->n_runs,
+                           .variants = &plain,
+                           .n_variants = 1,
+                           .observe = look,
+                           .observe_values = l->wanted,
+                           .observe_user = l};
+    return l->model->backend->run(l->model, &job);
+}
+
+static bool is_looked_at(const looking *l, size_t i)
+{
+    const qdbg__fold_site *s = &l->fold->sites[i];
+    return s->channels > 0 && s->row.outcome == QDBG_FOLD_BACKWARD &&
+           qdbg__channels_of(l->model->graph, output_of(l, i)) == s->channels;
+}
+
+static qdbg_status look_at_data(looking *l, const qdbg_dataset *data)
+{
+    qdbg_ctx *ctx = l->model->ctx;
+    size_t n_values = l->model->graph->n_values;
+    l->n_workers = ctx->n_threads;
+    l->first = qdbg__alloc(ctx, n_values, sizeof *l->first);
+    l->wanted = l->first ? qdbg__alloc(ctx, n_values, 1) : NULL;
+    if (!l->wanted)
+        return ctx->error_status;
+    for (size_t i = 0; i < l->fold->n; i++) {
+        if (!is_looked_at(l, i))
+            continue;
+        l->first[output_of(l, i)] = l->n_channels;
+        l->wanted[output_of(l, i)] = 1;
+        l->n_channels += l->fold->sites[i].channels;
+    }
+    l->ranges = qdbg__alloc(ctx, l->n_workers * l->n_channels, sizeof *l->ranges);
+    if (!l->ranges)
+        return ctx->error_status;
+    for (size_t i = 0; i < l->n_workers * l->n_channels; i++)
+        qdbg__range_init(&l->ranges[i]);
+    if (l->n_channels == 0)
+        return QDBG_OK;
+    qdbg_status status =
+        qdbg__dataset_walk(l->model, data, "fold: channels", 0, look_at_stretch, l, NULL);
+    for (size_t w = 1; w < l->n_workers && status == QDBG_OK; w++)
+        for (size_t i = 0; i < l->n_channels; i++)
+            qdbg__range_merge(&l->ranges[i], &l->ranges[w * l->n_channels + i]);
+    return status;
+}
+
+static void looking_free(looking *l)
+{
+    qdbg_ctx *ctx = l->model->ctx;
+    size_t n_values = l->model->graph->n_values;
+    qdbg__free(ctx, l->first, n_values, sizeof *l->first);
+    qdbg__free(ctx, l->wanted, n_values, 1);
+    qdbg__free(ctx, l->ranges, l->n_workers * l->n_channels, sizeof *l->ranges);
+}
+
+static qdbg__fold_seen what_was_seen(const looking *l, size_t i)
+{
+    qdbg__fold_seen seen = {0};
+    if (!l->ranges || !is_looked_at(l, i))
+        return seen;
+    seen.channels = l->ranges + l->first[output_of(l, i)];
+    for (size_t c = 0; c < l->fold->sites[i].channels; c++)
+        seen.largest =
+            fmaxf(seen.largest, fmaxf(fabsf(seen.channels[c].min), fabsf(seen.channels[c].max)));
+    return seen;
+}
+
+/* ---- all of them ---- */
+
+static qdbg_status plan(qdbg_fold *f, uint32_t flags)
+{
+    const qdbg_graph *g = f->model->graph;
+    size_t n = 0;
+    for (size_t i = 0; i < g->n_nodes; i++)
+        n += qdbg__node_is(&g->nodes[i], "BatchNormalization");
+    f->sites = qdbg__alloc(f->model->ctx, n, sizeof *f->sites);
+    if (!f->sites)
+        return f->model->ctx->error_status;
+    f->n = n;
+    n = 0;
+    for (uint32_t i = 0; i < g->n_nodes; i++)
+        if (qdbg__node_is(&g->nodes[i], "BatchNormalization"))
+            qdbg__fold_plan(g, i, flags, &f->sites[n++]);
+    return QDBG_OK;
+}
+
+static void mark_reverted(qdbg_fold *f)
+{
+    for (size_t i = 0; i < f->n; i++)
+        if (f->sites[i].row.outcome <= QDBG_FOLD_STANDALONE)
+            f->sites[i].row.outcome = QDBG_FOLD_REVERTED;
+}
+
+static qdbg_status guard(qdbg_fold *f)
+{
+    if (!f->guard.sim)
+        return QDBG_OK;
+    qdbg_status status = qdbg__guard_score(&f->guard, "fold: score", &f->guard.after);
+    if (status != QDBG_OK || f->guard.after >= f->guard.before)
+        return status;
+    f->guard.undone = 1;
+    status = qdbg__journal_undo(f->model, &f->journal, 0);
+    mark_reverted(f);
+    return status == QDBG_OK ? qdbg__guard_calibrate(&f->guard) : status;
+}
+
+static qdbg_status fold_all(qdbg_fold *f, const qdbg_fold_options *o)
+{
+    looking l = {.model = f->model, .fold = f};
+    qdbg_status status = plan(f, o->flags);
+    if (status == QDBG_OK && f->guard.sim)
+        status = qdbg__guard_score(&f->guard, "fold: score", &f->guard.before);
+    if (status == QDBG_OK && o->data)
+        status = look_at_data(&l, o->data);
+    for (size_t i = 0; i < f->n && status == QDBG_OK; i++) {
+        qdbg__fold_seen seen = what_was_seen(&l, i);
+        seen.asked = o->data != NULL;
+        double threshold = o->dead_threshold > 0 ? o->dead_threshold : QDBG__DEAD_THRESHOLD;
+        status = qdbg__fold_do(f->model, &f->sites[i], threshold, o->flags, &seen, &f->journal);
+    }
+    looking_free(&l);
+    return status == QDBG_OK ? guard(f) : status;
+}
+
+static qdbg_status check(qdbg_model *m, const qdbg_fold_options *o, const qdbg__guard *g)
+{
+    const uint32_t known = QDBG_FOLD_NEUTRALIZE | QDBG_FOLD_NO_FORWARD | QDBG_FOLD_NO_STANDALONE;
+    if (o->struct_size != sizeof *o || (o->flags & ~known) != 0 || !(o->dead_threshold >= 0) ||
+        isinf(o->dead_threshold))
+        return qdbg__fail(m->ctx, QDBG_E_INVALID,
+                          "fold options: struct_size, flags or dead_threshold is wrong");
+    qdbg_status status = o->data ? qdbg__dataset_check(m->ctx, o->data) : QDBG_OK;
+    return status == QDBG_OK ? qdbg__guard_check(m, g) : status;
+}
+
+qdbg_status qdbg_fold_run(qdbg_model *m, const qdbg_fold_options *options, qdbg_fold **result)
+{
+    if (!m)
+        return QDBG_E_INVALID;
+    qdbg__clear_error(m->ctx);
+    qdbg_fold_options o = QDBG_FOLD_OPTIONS_INIT;
+    if (options)
+        o = *options;
+    if (!result)
+        return qdbg__fail(m->ctx, QDBG_E_INVALID, "result is NULL");
+    qdbg__guard g = {.sim = o.guard_sim,
+                     .calibration = o.guard_calibration,
+                     .dataset = o.guard_dataset,
+                     .metric = o.guard_metric};
+    qdbg_status status = check(m, &o, &g);
+    if (status != QDBG_OK)
+        return status;
+    qdbg_fold *f = qdbg__alloc(m->ctx, 1, sizeof *f);
+    if (!f)
+        return m->ctx->error_status;
+    f->model = m;
+    f->guard = g;
+    status = fold_all(f, &o);
+    if (status != QDBG_OK) {
+        qdbg__journal_undo(m, &f->journal, 0);
+        qdbg_fold_destroy(f);
+        return status;
+    }
+    *result = f;
+    return QDBG_OK;
+}
+
+/* ---- the result ---- */
+
+void qdbg_fold_destroy(qdbg_fold *f)
+{
+    if (!f)
+        return;
+    qdbg_ctx *ctx = f->model->ctx;
+    for (size_t i = 0; i < f->n; i++)
+        qdbg__fold_site_free(ctx, &f->sites[i]);
+    qdbg__journal_free(f->model, &f->journal);
+    qdbg__free(ctx, f->sites, f->n, sizeof *f->sites);
+    qdbg__free(ctx, f, 1, sizeof *f);
+}
+
+qdbg_status qdbg_fold_undo(qdbg_fold *f)
+{
+    if (!f)
+        return QDBG_E_INVALID;
+    qdbg__clear_error(f->model->ctx);
+    mark_reverted(f);
+    return qdbg__journal_undo(f->model, &f->journal, 0);
+}
+
+uint32_t qdbg_fold_count(const qdbg_fold *f)
+{
+    return f ? (uint32_t)f->n : 0;
+}
+
+qdbg_status qdbg_fold_get(const qdbg_fold *f, uint32_t index, qdbg_fold_row *row)
+{
+    if (!f || !row || row->struct_size != sizeof *row)
+        return QDBG_E_INVALID;
+    if (index >= f->n)
+        return QDBG_E_NOT_FOUND;
+    *row = f->sites[index].row;
+    return QDBG_OK;
+}
+
+qdbg_status qdbg_fold_stats(const qdbg_fold *f, uint32_t index, qdbg_channel_stats *stats)
+{
+    if (!f || !stats || stats->struct_size != sizeof *stats)
+        return QDBG_E_INVALID;
+    if (index >= f->n || !f->sites[index].mean)
+        return QDBG_E_NOT_FOUND;
+    const qdbg__fold_site *s = &f->sites[index];
+    stats->value = f->model->graph->nodes[s->bn].out[0];
+    stats->n = s->channels;
+    stats->mean = s->mean;
+    stats->deviation = s->deviation;
+    return QDBG_OK;
+}
+
+int32_t qdbg_fold_guard(const qdbg_fold *f, double *before, double *after)
+{
+    if (before)
+        *before = f ? f->guard.before : 0;
+    if (after)
+        *after = f ? f->guard.after : 0;
+    return f ? f->guard.undone : 0;
 }

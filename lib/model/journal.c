@@ -1,5 +1,7 @@
 #include "journal.h"
 
+#include <math.h>
+
 qdbg_status qdbg__journal_note(qdbg_model *m, qdbg__journal *j, uint32_t value)
 {
     qdbg_status status =
@@ -16,6 +18,39 @@ qdbg_status qdbg__journal_note(qdbg_model *m, qdbg__journal *j, uint32_t value)
         return status;
     }
     j->entries[j->n++] = (qdbg__journal_entry){value, count, data};
+    return QDBG_OK;
+}
+
+qdbg_status qdbg__journal_set(qdbg_model *m, qdbg__journal *j, uint32_t value, const float *data)
+{
+    qdbg_status status = qdbg__journal_note(m, j, value);
+    if (status != QDBG_OK)
+        return status;
+    m->version++; /* also where it fails: a host may have copied half of it */
+    status = m->backend->set(m, value, data, j->entries[j->n - 1].count);
+    if (status != QDBG_OK)
+        qdbg__journal_undo(m, j, j->n - 1);
+    return status;
+}
+
+qdbg_status qdbg__model_fetch(qdbg_model *m, uint32_t value, float **data, size_t *count)
+{
+    const qdbg__value *v = &m->graph->values[value];
+    size_t n = v->bytes / sizeof(float);
+    float *fresh = qdbg__alloc(m->ctx, n, sizeof *fresh);
+    if (!fresh)
+        return m->ctx->error_status;
+    qdbg_status status = m->backend->get(m, value, fresh, n);
+    for (size_t i = 0; i < n && status == QDBG_OK; i++)
+        if (!isfinite(fresh[i]))
+            status = qdbg__fail_at(m->ctx, QDBG_E_NUMERIC, NULL, v->name,
+                                   "parameter '%s', element %zu is not finite", v->name, i);
+    if (status != QDBG_OK) {
+        qdbg__free(m->ctx, fresh, n, sizeof *fresh);
+        return status;
+    }
+    *data = fresh;
+    *count = n;
     return QDBG_OK;
 }
 

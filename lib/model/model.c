@@ -224,8 +224,8 @@ static qdbg_status check_output(qdbg_model *m, uint32_t i, uint64_t n_runs, cons
         return QDBG_OK;
     qdbg__shape_text(out->rank, out->dims, have, sizeof have);
     qdbg__shape_text(want.rank, want.dims, wanted, sizeof wanted);
-    return qdbg__fail_at(m->ctx, QDBG_E_SHAPE, NULL, name,
-                         "output '%s' is given as %s, not %s", name, have, wanted);
+    return qdbg__fail_at(m->ctx, QDBG_E_SHAPE, NULL, name, "output '%s' is given as %s, not %s",
+                         name, have, wanted);
 }
 
 /* True when only shapes are asked for, which are then filled in. */
@@ -274,4 +274,10 @@ qdbg_status qdbg_model_run(qdbg_model *m, const qdbg_view *inputs, uint32_t n_in
         status = m->backend->run(m, &job);
     qdbg__free(m->ctx, data, n, sizeof *data);
     return status;
+}
+
+void qdbg_channel_stats_init(qdbg_channel_stats *stats)
+{
+    if (stats)
+        *stats = (qdbg_channel_stats)QDBG_CHANNEL_STATS_INIT;
 }

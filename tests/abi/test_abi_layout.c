@@ -203,6 +203,92 @@ AT(qdbg_quantizer_info, observed_max, 84);
 AT(qdbg_quantizer_info, n_nonfinite, 88);
 AT(qdbg_quantizer_info, range, 96);
 
+SIZE(qdbg_fold_options, 56);
+AT(qdbg_fold_options, struct_size, 0);
+AT(qdbg_fold_options, flags, 4);
+AT(qdbg_fold_options, dead_threshold, 8);
+AT(qdbg_fold_options, data, 16);
+AT(qdbg_fold_options, guard_sim, 24);
+AT(qdbg_fold_options, guard_calibration, 32);
+AT(qdbg_fold_options, guard_dataset, 40);
+AT(qdbg_fold_options, guard_metric, 48);
+
+SIZE(qdbg_fold_row, 40);
+AT(qdbg_fold_row, struct_size, 0);
+AT(qdbg_fold_row, node, 4);
+AT(qdbg_fold_row, layer, 8);
+AT(qdbg_fold_row, outcome, 12);
+AT(qdbg_fold_row, n_channels, 16);
+AT(qdbg_fold_row, n_dead, 20);
+AT(qdbg_fold_row, n_neutralized, 24);
+AT(qdbg_fold_row, reserved, 28);
+AT(qdbg_fold_row, dead_ratio, 32);
+
+SIZE(qdbg_equalize_options, 56);
+AT(qdbg_equalize_options, struct_size, 0);
+AT(qdbg_equalize_options, formula, 4);
+AT(qdbg_equalize_options, flags, 8);
+AT(qdbg_equalize_options, max_sweeps, 12);
+AT(qdbg_equalize_options, balance, 16);
+AT(qdbg_equalize_options, calibration, 24);
+AT(qdbg_equalize_options, guard_sim, 32);
+AT(qdbg_equalize_options, guard_dataset, 40);
+AT(qdbg_equalize_options, guard_metric, 48);
+
+SIZE(qdbg_equalize_row, 80);
+AT(qdbg_equalize_row, struct_size, 0);
+AT(qdbg_equalize_row, value, 4);
+AT(qdbg_equalize_row, producer, 8);
+AT(qdbg_equalize_row, consumer, 12);
+AT(qdbg_equalize_row, n_producers, 16);
+AT(qdbg_equalize_row, n_consumers, 20);
+AT(qdbg_equalize_row, n_channels, 24);
+AT(qdbg_equalize_row, n_scaled, 28);
+AT(qdbg_equalize_row, outcome, 32);
+AT(qdbg_equalize_row, node, 36);
+AT(qdbg_equalize_row, smallest, 40);
+AT(qdbg_equalize_row, largest, 48);
+AT(qdbg_equalize_row, before, 56);
+AT(qdbg_equalize_row, after, 64);
+AT(qdbg_equalize_row, gain_db, 72);
+
+SIZE(qdbg_absorb_options, 56);
+AT(qdbg_absorb_options, struct_size, 0);
+AT(qdbg_absorb_options, n_stats, 4);
+AT(qdbg_absorb_options, deviations, 8);
+AT(qdbg_absorb_options, stats, 16);
+AT(qdbg_absorb_options, calibration, 24);
+AT(qdbg_absorb_options, guard_sim, 32);
+AT(qdbg_absorb_options, guard_dataset, 40);
+AT(qdbg_absorb_options, guard_metric, 48);
+
+SIZE(qdbg_bias_options, 40);
+AT(qdbg_bias_options, struct_size, 0);
+AT(qdbg_bias_options, kind, 4);
+AT(qdbg_bias_options, flags, 8);
+AT(qdbg_bias_options, n_stats, 12);
+AT(qdbg_bias_options, stats, 16);
+AT(qdbg_bias_options, guard_dataset, 24);
+AT(qdbg_bias_options, guard_metric, 32);
+
+SIZE(qdbg_bias_row, 48);
+AT(qdbg_bias_row, struct_size, 0);
+AT(qdbg_bias_row, node, 4);
+AT(qdbg_bias_row, weight, 8);
+AT(qdbg_bias_row, bias, 12);
+AT(qdbg_bias_row, quantizer, 16);
+AT(qdbg_bias_row, outcome, 20);
+AT(qdbg_bias_row, error_before, 24);
+AT(qdbg_bias_row, error_after, 32);
+AT(qdbg_bias_row, change, 40);
+
+SIZE(qdbg_channel_stats, 32);
+AT(qdbg_channel_stats, struct_size, 0);
+AT(qdbg_channel_stats, value, 4);
+AT(qdbg_channel_stats, n, 8);
+AT(qdbg_channel_stats, mean, 16);
+AT(qdbg_channel_stats, deviation, 24);
+
 SIZE(qdbg_adaround_options, 72);
 AT(qdbg_adaround_options, struct_size, 0);
 AT(qdbg_adaround_options, solver, 4);
@@ -352,6 +438,14 @@ int main(void)
     CHECK_INIT(qdbg_quantizer_info, QDBG_QUANTIZER_INFO_INIT);
     CHECK_INIT(qdbg_quant_spec, QDBG_QUANT_SPEC_INIT);
     CHECK_INIT(qdbg_report_options, QDBG_REPORT_OPTIONS_INIT);
+    CHECK_INIT(qdbg_fold_options, QDBG_FOLD_OPTIONS_INIT);
+    CHECK_INIT(qdbg_fold_row, QDBG_FOLD_ROW_INIT);
+    CHECK_INIT(qdbg_equalize_options, QDBG_EQUALIZE_OPTIONS_INIT);
+    CHECK_INIT(qdbg_equalize_row, QDBG_EQUALIZE_ROW_INIT);
+    CHECK_INIT(qdbg_absorb_options, QDBG_ABSORB_OPTIONS_INIT);
+    CHECK_INIT(qdbg_bias_options, QDBG_BIAS_OPTIONS_INIT);
+    CHECK_INIT(qdbg_bias_row, QDBG_BIAS_ROW_INIT);
+    CHECK_INIT(qdbg_channel_stats, QDBG_CHANNEL_STATS_INIT);
     CHECK_INIT(qdbg_adaround_options, QDBG_ADAROUND_OPTIONS_INIT);
     CHECK_INIT(qdbg_adaround_row, QDBG_ADAROUND_ROW_INIT);
     CHECK_INIT(qdbg_sensitivity_row, QDBG_SENSITIVITY_ROW_INIT);

@@ -1,4 +1,5 @@
-/* Clip: bounds are attributes before opset 11 and inputs since, which may also be computed. */
+/* Clip: bounds are attributes before opset 11 and inputs since, which may also be computed. Beyond
+ * ONNX, a float32 bound may hold a number for each channel (qdbg_graph_expose_clips). */
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -48,6 +49,15 @@ static clip_fn find_clip(int32_t dtype)
     return dtype >= 0 && (size_t)dtype < sizeof clips / sizeof *clips ? clips[dtype] : NULL;
 }
 
+/* One number for each channel of [N, C, ...], in the shape that broadcasting wants. */
+static bool is_by_channel(const qdbg_view *in, const qdbg_view *bound)
+{
+    if (in->dtype != QDBG_F32 || in->rank < 2 || bound->rank + 1 < in->rank ||
+        bound->rank > in->rank || qdbg_view_count(bound) != (uint64_t)in->dims[1])
+        return false;
+    return bound->dims[bound->rank - (in->rank - 1)] == in->dims[1];
+}
+
 static qdbg_status infer_clip(qdbg__infer *x)
 {
     static const char *const names[] = {"", "min", "max"};
@@ -58,7 +68,8 @@ static qdbg_status infer_clip(qdbg__infer *x)
                                 qdbg_dtype_name(in->dtype));
     for (uint32_t i = 1; i <= 2; i++) {
         const qdbg_view *bound = qdbg__infer_in(x, i);
-        if (bound && (bound->dtype != in->dtype || qdbg_view_count(bound) != 1))
+        if (bound && (bound->dtype != in->dtype ||
+                      (qdbg_view_count(bound) != 1 && !is_by_channel(in, bound))))
             return qdbg__infer_fail(x, QDBG_E_TYPE, "'%s' must be one %s number", names[i],
                                     qdbg_dtype_name(in->dtype));
     }
@@ -66,6 +77,31 @@ static qdbg_status infer_clip(qdbg__infer *x)
     p->max = qdbg__attr_float(x->node, "max", INFINITY);
     qdbg__infer_out(x, 0, in->dtype, in->rank, in->dims);
     return QDBG_OK;
+}
+
+static const void *channel_bound(const qdbg_view *bound, int64_t c)
+{
+    return (const float *)bound->data + (qdbg_view_count(bound) > 1 ? c : 0);
+}
+
+static void clip_channels(const qdbg__run *r, const void *min, const void *max)
+{
+    const qdbg_view *in = r->in[0];
+    int64_t channels = in->dims[1], inner = 1;
+    for (uint32_t i = 2; i < in->rank; i++)
+        inner *= in->dims[i];
+    for (int64_t row = 0; row < in->dims[0] * channels; row++) {
+        const void *lo = r->in[1] ? channel_bound(r->in[1], row % channels) : min;
+        const void *hi =
+            r->node->n_in > 2 && r->in[2] ? channel_bound(r->in[2], row % channels) : max;
+        clip_f32((const float *)in->data + row * inner, (float *)r->out[0]->data + row * inner,
+                 inner, lo, hi);
+    }
+}
+
+static bool is_wide(const qdbg__run *r, uint32_t i)
+{
+    return r->node->n_in > i && r->in[i] && qdbg_view_count(r->in[i]) > 1;
 }
 
 static qdbg_status run_clip(const qdbg__run *r)
@@ -77,6 +113,10 @@ static qdbg_status run_clip(const qdbg__run *r)
     if (in->dtype == QDBG_F32) { /* attributes exist for floats only */
         min = min ? min : &p->min;
         max = max ? max : &p->max;
+    }
+    if (is_wide(r, 1) || is_wide(r, 2)) {
+        clip_channels(r, min, max);
+        return QDBG_OK;
     }
     find_clip(in->dtype)(in->data, r->out[0]->data, (int64_t)qdbg_view_count(in), min, max);
     return QDBG_OK;

@@ -1,0 +1,38 @@
+#include "guard.h"
+
+qdbg_status qdbg__guard_check(qdbg_model *m, const qdbg__guard *g)
+{
+    if (!g->sim)
+        return QDBG_OK;
+    if (g->sim->model != m)
+        return qdbg__fail(m->ctx, QDBG_E_INVALID, "the guard's simulation is of another model");
+    if (!g->dataset || !g->metric)
+        return qdbg__fail(m->ctx, QDBG_E_INVALID, "the guard needs a dataset and a metric");
+    qdbg_status status = qdbg__dataset_check(m->ctx, g->dataset);
+    if (status == QDBG_OK && g->calibration)
+        status = qdbg__dataset_check(m->ctx, g->calibration);
+    return status == QDBG_OK ? qdbg__metric_check(m->ctx, g->metric) : status;
+}
+
+qdbg_status qdbg__guard_calibrate(const qdbg__guard *g)
+{
+    if (!g->sim || !g->calibration)
+        return QDBG_OK;
+    return qdbg__sim_calibrate(g->sim, g->calibration, NULL);
+}
+
+qdbg_status qdbg__guard_score(const qdbg__guard *g, const char *stage, double *score)
+{
+    qdbg_sim *sim = g->sim;
+    qdbg_status status = qdbg__guard_calibrate(g);
+    if (status != QDBG_OK)
+        return status;
+    uint8_t *chosen = qdbg__alloc(sim->ctx, sim->n, 1);
+    if (!chosen)
+        return sim->ctx->error_status;
+    for (size_t i = 0; i < sim->n; i++)
+        chosen[i] = sim->quantizers[i].enabled;
+    status = qdbg__sim_score(sim, chosen, g->dataset, stage, g->metric, 1, score);
+    qdbg__free(sim->ctx, chosen, sim->n, 1);
+    return status;
+}
