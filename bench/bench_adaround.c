@@ -1,6 +1,6 @@
 /* What rounding to the layer's output gains and costs, on the zoo's models:
  *
- *     QDBG_ZOO=../shared/zoo bench_adaround [MODEL [BITS [IMAGES [ITERATIONS [RUNS]]]]]
+ *     QDBG_ZOO=FOLDER bench_adaround [MODEL [BITS [IMAGES [ITERATIONS [RUNS]]]]]
  *
  * ITERATIONS 0 leaves out the first table, RUNS 0 the second. MODEL is resnet20_cifar10 (default),
  * kws_ds_cnn or mobilenet_v1_0.25_128. Weights symmetric and per channel, batch-normalization

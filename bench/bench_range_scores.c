@@ -1,6 +1,6 @@
 /* What range methods do to the zoo's networks: top-1 and output SQNR by method and bits.
  *
- *     QDBG_ZOO=../shared/zoo bench_range_scores [MODEL [LIMIT [CALIBRATION [per-tensor]]]]
+ *     QDBG_ZOO=FOLDER bench_range_scores [MODEL [LIMIT [CALIBRATION [per-tensor]]]]
  *
  * MODEL: a part of the name, "" for all. LIMIT: samples to score, default all; the transformer is
  * slow, try 50. CALIBRATION: samples to calibrate on, default 256; of CIFAR-10's training set, of

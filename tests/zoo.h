@@ -1,4 +1,4 @@
-/* The models and data of ../shared/zoo, prepared as its README says. */
+/* The models and data in the folder that QDBG_ZOO names, prepared as its README says. */
 #ifndef TESTS_ZOO_H
 #define TESTS_ZOO_H
 
