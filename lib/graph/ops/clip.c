@@ -99,9 +99,10 @@ static void clip_channels(const qdbg__run *r, const void *min, const void *max)
     }
 }
 
+/* A number for each channel, of which there may be none. */
 static bool is_wide(const qdbg__run *r, uint32_t i)
 {
-    return r->node->n_in > i && r->in[i] && qdbg_view_count(r->in[i]) > 1;
+    return r->node->n_in > i && r->in[i] && qdbg_view_count(r->in[i]) != 1;
 }
 
 static qdbg_status run_clip(const qdbg__run *r)
