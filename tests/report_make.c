@@ -78,6 +78,8 @@ static qdbg_diagnosis *make_diagnosis(qdbg_ctx *ctx, size_t n, const char *metri
     d->summary.activation_bits = QDBG_BITS_BYPASS;
     d->summary.weight_granularity = QDBG_PER_CHANNEL;
     d->summary.rounding = QDBG_ROUND_NEAREST_AWAY;
+    d->summary.weight_range = QDBG_RANGE_MSE;
+    d->summary.activation_range = QDBG_RANGE_PERCENTILE;
     d->summary.metric = d->metric_name;
     assert_ok(qdbg__diagnosis_reserve_findings(d, n));
     for (size_t i = 0; i < n; i++)

@@ -21,11 +21,12 @@ typedef struct world {
     qdbg_model *m;
     samples s;
     qdbg_diagnose_options o;
+    qdbg_sim_options sim;
 } world;
 
 static void world_begin(world *w, qdbg_graph *net(qdbg_ctx *), bool host, uint32_t threads)
 {
-    *w = (world){.host = host, .o = QDBG_DIAGNOSE_OPTIONS_INIT};
+    *w = (world){.host = host, .o = QDBG_DIAGNOSE_OPTIONS_INIT, .sim = QDBG_SIM_OPTIONS_INIT};
     heap_init(&w->h);
     w->ctx = heap_ctx(&w->h, threads);
     w->g = net(w->ctx);
@@ -35,6 +36,7 @@ static void world_begin(world *w, qdbg_graph *net(qdbg_ctx *), bool host, uint32
         w->s.x[i * 4 + 3] = 0; /* see ruin() */
     w->o.calibration = w->o.evaluation = &w->s.set;
     w->o.max_drop = 0.1;
+    w->o.sim = &w->sim;
 }
 
 static void world_end(world *w)
@@ -180,7 +182,7 @@ static void ruined_weight_is_named_with_its_channel(void **state)
         assert_holds(step_of(d, "weights").recommendation, "per channel");
         assert_holds(summary_of(d).conclusion, "'w1'");
         qdbg_diagnosis_destroy(d);
-        w.o.sim.weight_granularity = QDBG_PER_CHANNEL; /* the cure */
+        w.sim.weight_granularity = QDBG_PER_CHANNEL; /* the cure */
         d = diagnose(&w);
         assert_int_equal(finding_of(d, "w1").culprit, 0);
         assert_int_equal(finding_of(d, "w1").n_channels, 6);
@@ -251,9 +253,9 @@ static void summary_tells_the_whole(void **state)
     double score;
     w.o.calibration = &calibration.set;
     w.o.metric = &metric;
-    w.o.sim.weight_bits = 6;
-    w.o.sim.activation_bits = 7;
-    w.o.sim.rounding = QDBG_ROUND_NEAREST_UP;
+    w.sim.weight_bits = 6;
+    w.sim.activation_bits = 7;
+    w.sim.rounding = QDBG_ROUND_NEAREST_UP;
     w.o.max_drop = 0;
     qdbg_diagnosis *d = diagnose(&w);
     qdbg_summary s = summary_of(d);
@@ -334,7 +336,7 @@ static void bypassed_kinds_lose_nothing(void **state)
     (void)state;
     world_begin(&w, gemms, false, 2);
     ruin(&w);
-    w.o.sim.weight_bits = QDBG_BITS_BYPASS;
+    w.sim.weight_bits = QDBG_BITS_BYPASS;
     qdbg_diagnosis *d = diagnose(&w);
     qdbg_step s = step_of(d, "weights");
     assert_true(s.score == 1 && s.drop == 0 && s.sqnr_db == (double)INFINITY);
@@ -354,6 +356,11 @@ static void bad_options_are_refused(void **state)
     (void)state;
     world_begin(&w, gemms, false, 2);
     const qdbg_diagnose_options good = w.o;
+    qdbg_sim_options sims[3] = {QDBG_SIM_OPTIONS_INIT, QDBG_SIM_OPTIONS_INIT,
+                                QDBG_SIM_OPTIONS_INIT};
+    sims[0].struct_size = 0;
+    sims[1].weight_bits = 1;
+    sims[2].rounding = 7;
     qdbg_diagnose_options o;
     assert_int_equal(qdbg_diagnose(NULL, &good, &d), QDBG_E_INVALID);
     assert_fails(w.ctx, qdbg_diagnose(w.m, NULL, &d), QDBG_E_INVALID, "options");
@@ -372,9 +379,9 @@ static void bad_options_are_refused(void **state)
     WITH(o.evaluation = &empty, QDBG_E_INVALID, "batch");
     WITH(o.metric = &bad_metric, QDBG_E_INVALID, "kind");
     WITH(o.metric = &custom, QDBG_E_INVALID, "update");
-    WITH(o.sim.struct_size = 0, QDBG_E_INVALID, "struct_size");
-    WITH(o.sim.weight_bits = 1, QDBG_E_INVALID, "bits");
-    WITH(o.sim.rounding = 7, QDBG_E_INVALID, "rounding");
+    WITH(o.sim = &sims[0], QDBG_E_INVALID, "struct_size");
+    WITH(o.sim = &sims[1], QDBG_E_INVALID, "bits");
+    WITH(o.sim = &sims[2], QDBG_E_INVALID, "rounding");
 #undef WITH
     assert_null(d);
     qdbg_diagnosis_destroy(NULL);
@@ -473,7 +480,7 @@ static void coarse_grids_are_all_named(void **state)
     world w;
     (void)state;
     world_begin(&w, gemms, false, 2);
-    w.o.sim.weight_bits = w.o.sim.activation_bits = 2;
+    w.sim.weight_bits = w.sim.activation_bits = 2;
     w.o.max_drop = 1e-9;
     qdbg_diagnosis *d = diagnose(&w);
     assert_holds(summary_of(d).conclusion, "Weights and activations each");
@@ -553,8 +560,8 @@ static void init_functions_set_the_size(void **state)
     memset(&o, 0xff, sizeof o);
     qdbg_diagnose_options_init(&o);
     assert_int_equal(o.struct_size, sizeof o);
-    assert_memory_equal(&o.sim, &want_o.sim, sizeof o.sim);
-    assert_true(o.max_drop == 0 && !o.metric && !o.calibration && !o.evaluation);
+    assert_memory_equal(&o, &want_o, sizeof o);
+    assert_true(o.max_drop == 0 && !o.sim && !o.metric && !o.calibration && !o.evaluation);
     qdbg_step_init(&t);
     qdbg_finding_init(&f);
     qdbg_summary_init(&s);

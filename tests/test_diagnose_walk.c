@@ -32,6 +32,7 @@ typedef struct world {
     qdbg_model *m;
     samples s;
     qdbg_diagnose_options o;
+    qdbg_sim_options sim;
 } world;
 
 static int32_t on_progress(void *user, const qdbg_progress *p)
@@ -53,7 +54,7 @@ static int32_t on_progress(void *user, const qdbg_progress *p)
 
 static void world_begin(world *w, bool host, uint32_t threads)
 {
-    *w = (world){.host = host, .o = QDBG_DIAGNOSE_OPTIONS_INIT};
+    *w = (world){.host = host, .o = QDBG_DIAGNOSE_OPTIONS_INIT, .sim = QDBG_SIM_OPTIONS_INIT};
     heap_init(&w->h);
     qdbg_allocator allocator = heap_allocator(&w->h);
     qdbg_ctx_options options = QDBG_CTX_OPTIONS_INIT;
@@ -67,7 +68,8 @@ static void world_begin(world *w, bool host, uint32_t threads)
     w->m = host ? engine_model(&w->e, w->g) : builtin_model(w->g);
     w->s = samples_make(w->ctx, w->g, 30, 8, 3);
     w->o.calibration = w->o.evaluation = &w->s.set;
-    w->o.sim.weight_bits = w->o.sim.activation_bits = 3;
+    w->o.sim = &w->sim;
+    w->sim.weight_bits = w->sim.activation_bits = 3;
 }
 
 static void world_end(world *w)

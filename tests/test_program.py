@@ -204,7 +204,8 @@ def test_json_fields(t):
     r = t.diagnose("--labels", "y.npy", "--mean", "72.94", "--std", "90.02", "--limit", "16")
     promised = {"schema_version", "library_version", "model", "samples", "calibration_samples",
                 "metric", "float_score", "quantized_score", "max_drop", "weight_bits",
-                "activation_bits", "per_channel", "rounding", "batch_norms_folded", "conclusion",
+                "activation_bits", "per_channel", "rounding", "weight_range",
+                "activation_range", "batch_norms_folded", "conclusion",
                 "steps", "quantizers"}
     expect(promised <= set(r), f"missing: {promised - set(r)}")
     expect(r["model"] == "fashion_mnist.onnx", r["model"])
@@ -264,6 +265,19 @@ def test_float_target(t):
     expect(r["quantized_score"] == 1, r["quantized_score"])
 
 
+def test_range_methods(t):
+    """Ranges follow the option, and the report tells."""
+    plain = t.diagnose()
+    expect((plain["weight_range"], plain["activation_range"]) == ("min-max", "min-max"), "defaults")
+    for weights, activations in (("mse", "percentile=99"), ("sqnr", "moving-average")):
+        r = t.diagnose("--weight-range", weights, "--activation-range", activations)
+        expect(r["weight_range"].lower() == weights, r["weight_range"])
+        expect(r["activation_range"] == activations.split("=")[0].replace("-", " "),
+               r["activation_range"])
+        expect([f["drop_alone"] for f in r["quantizers"]] !=
+               [f["drop_alone"] for f in plain["quantizers"]], f"{weights}: nothing changes")
+
+
 def test_threads(t):
     """The report is the same on any number of threads, its times aside."""
     one = without_seconds(t.diagnose("--threads", "1"))
@@ -282,7 +296,7 @@ def test_help_and_version(t):
     expect(code == 0 and err == "" and out.startswith("usage: qdebug-diagnose"), out)
     expect(all(len(line) <= 80 for line in out.splitlines()), "help fits 80 columns")
     for option in ("inputs labels calibration limit nhwc mean std weights activations per-channel "
-                   "max-drop html json csv quiet threads").split():
+                   "weight-range activation-range max-drop html json csv quiet threads").split():
         expect("--" + option in out, f"--help tells of --{option}")
     code, out, err = t.run("--version")
     expect(code == 0 and err == "" and re.fullmatch(r"qdebug-diagnose \d+\.\d+\.\d+\n", out), out)
@@ -455,6 +469,14 @@ def test_numbers(t):
     for option in ("--weights", "--activations"):
         for text in ("", "1", "17", "31", "8x", "-8", " 8", "+8", "8.0", "4294967304"):
             t.refuse(f"{option}: '{text}' is not 2 to 16 or 32", *x, option, text)
+    for option in ("--weight-range", "--activation-range"):
+        for text in ("", "MSE", "mse ", "cross-entropy", "percentile:99"):
+            t.refuse(f"{option}: '{text}' is no method for these; try --help", *x, option, text)
+        for text in ("", "50", "100.1", "nan", "99%"):
+            t.refuse(f"{option}: '{text}' is not above 50, up to 100", *x, option,
+                     f"percentile={text}")
+    t.refuse("--weight-range: 'moving-average' is no method for these; try --help", *x,
+             "--weight-range", "moving-average")
     for option, top in (("--limit", 1000000000000), ("--threads", 1024)):
         for text in ("", "0", "-1", "1e3", "3 ", str(top + 1), "9" * 30):
             t.refuse(f"{option}: '{text}' is not a whole number from 1 to {top}", *x, option, text)

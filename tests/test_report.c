@@ -93,12 +93,14 @@ static void test_json(void **state)
         root,
         "schema_version library_version model samples calibration_samples metric float_score "
         "quantized_score max_drop weight_bits activation_bits per_channel rounding "
-        "batch_norms_folded conclusion steps quantizers",
-        "issiisrrriibsisaa");
+        "weight_range activation_range batch_norms_folded conclusion steps quantizers",
+        "issiisrrriibsssisaa");
     assert_int_equal(json_integer_value(json_object_get(root, "schema_version")), 1);
     assert_string_equal(json_string_value(json_object_get(root, "model")),
                         "m\"odel </title>\xef\xbf\xbd.onnx");
     assert_string_equal(json_string_value(json_object_get(root, "rounding")), "nearest-away");
+    assert_string_equal(json_string_value(json_object_get(root, "weight_range")), "MSE");
+    assert_string_equal(json_string_value(json_object_get(root, "activation_range")), "percentile");
     json_t *steps = json_object_get(root, "steps"), *all = json_object_get(root, "quantizers");
     assert_int_equal(json_array_size(steps), N_STEPS);
     for (size_t i = 0; i < N_STEPS; i++) {

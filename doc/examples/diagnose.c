@@ -185,6 +185,7 @@ static int diagnose(run *r)
     qdbg_dataset calibration, evaluation;
     qdbg_metric metric = QDBG_METRIC_INIT;
     qdbg_diagnose_options d = QDBG_DIAGNOSE_OPTIONS_INIT;
+    qdbg_sim_options sim = QDBG_SIM_OPTIONS_INIT;
     samples_dataset(&r->calibration, &calibration);
     samples_dataset(&r->inputs, &evaluation);
     metric.kind = o->labels ? QDBG_METRIC_TOP1 : QDBG_METRIC_AGREEMENT;
@@ -192,9 +193,12 @@ static int diagnose(run *r)
     d.evaluation = &evaluation;
     d.metric = &metric;
     d.max_drop = o->max_drop;
-    d.sim.weight_bits = o->weight_bits;
-    d.sim.activation_bits = o->activation_bits;
-    d.sim.weight_granularity = o->per_channel ? QDBG_PER_CHANNEL : QDBG_PER_TENSOR;
+    d.sim = &sim;
+    sim.weight_bits = o->weight_bits;
+    sim.activation_bits = o->activation_bits;
+    sim.weight_granularity = o->per_channel ? QDBG_PER_CHANNEL : QDBG_PER_TENSOR;
+    sim.weight_range = &o->weight_range;
+    sim.activation_range = &o->activation_range;
 
     r->watch.last = console_now();
     const qdbg_status status = qdbg_diagnose(r->model, &d, &r->diagnosis);

@@ -42,6 +42,9 @@ static const char HELP[] =
     "  --weights B          bits of weights: 2 to 16, or 32 for float32 (default: 8)\n"
     "  --activations B      bits of activations, likewise\n"
     "  --per-channel        a scale for each output channel of a weight\n"
+    "  --weight-range M     how ranges are chosen: min-max (default), percentile,\n"
+    "  --activation-range M mse, sqnr, entropy; of activations also moving-average,\n"
+    "                       batch-norm. percentile=99.9 says which (default: 99.99)\n"
     "  --max-drop D         score that may be lost (default: 0.01)\n"
     "\n"
     "Output (a text report goes to standard output)\n"
@@ -67,6 +70,8 @@ enum {
     OPT_WEIGHTS,
     OPT_ACTIVATIONS,
     OPT_PER_CHANNEL,
+    OPT_WEIGHT_RANGE,
+    OPT_ACTIVATION_RANGE,
     OPT_MAX_DROP,
     OPT_HTML,
     OPT_JSON,
@@ -88,6 +93,8 @@ static const struct option LONG[] = {
     {"weights", required_argument, NULL, OPT_WEIGHTS},
     {"activations", required_argument, NULL, OPT_ACTIVATIONS},
     {"per-channel", no_argument, NULL, OPT_PER_CHANNEL},
+    {"weight-range", required_argument, NULL, OPT_WEIGHT_RANGE},
+    {"activation-range", required_argument, NULL, OPT_ACTIVATION_RANGE},
     {"max-drop", required_argument, NULL, OPT_MAX_DROP},
     {"html", required_argument, NULL, OPT_HTML},
     {"json", required_argument, NULL, OPT_JSON},
@@ -151,6 +158,47 @@ static bool read_drop(const char *text, double *out)
     }
     *out = v;
     return true;
+}
+
+/* Range methods by their words; the first WEIGHT_METHODS are for weights as well. */
+static const struct {
+    const char *word;
+    int32_t method;
+} METHODS[] = {
+    {"min-max", QDBG_RANGE_MIN_MAX},
+    {"percentile", QDBG_RANGE_PERCENTILE},
+    {"mse", QDBG_RANGE_MSE},
+    {"sqnr", QDBG_RANGE_SQNR},
+    {"entropy", QDBG_RANGE_ENTROPY},
+    {"moving-average", QDBG_RANGE_MOVING_AVERAGE},
+    {"batch-norm", QDBG_RANGE_BATCH_NORM},
+};
+#define N_METHODS (sizeof METHODS / sizeof METHODS[0])
+#define WEIGHT_METHODS 5
+
+static bool read_range(const char *name, const char *text, size_t n_methods,
+                       qdbg_range_options *out)
+{
+    static const char percentile[] = "percentile=";
+    const size_t prefix = sizeof percentile - 1;
+    const char *end;
+    if (strncmp(text, percentile, prefix) == 0) {
+        if (!read_number(text + prefix, &end, &out->percentile) || *end ||
+            !(out->percentile > 50 && out->percentile <= 100)) {
+            console_error("%s: '%s' is not above 50, up to 100", name, text + prefix);
+            return false;
+        }
+        out->method = QDBG_RANGE_PERCENTILE;
+        return true;
+    }
+    for (size_t i = 0; i < n_methods; i++) {
+        if (strcmp(text, METHODS[i].word) == 0) {
+            out->method = METHODS[i].method;
+            return true;
+        }
+    }
+    console_error("%s: '%s' is no method for these; try --help", name, text);
+    return false;
 }
 
 /* Numbers between commas, appended as the next list. */
@@ -224,6 +272,10 @@ static bool set_option(options *o, int option, const char *text)
         return read_bits("--weights", text, &o->weight_bits);
     case OPT_ACTIVATIONS:
         return read_bits("--activations", text, &o->activation_bits);
+    case OPT_WEIGHT_RANGE:
+        return read_range("--weight-range", text, WEIGHT_METHODS, &o->weight_range);
+    case OPT_ACTIVATION_RANGE:
+        return read_range("--activation-range", text, N_METHODS, &o->activation_range);
     case OPT_MAX_DROP:
         return read_drop(text, &o->max_drop);
     case OPT_THREADS:
@@ -295,6 +347,8 @@ options_result options_parse(int argc, char **argv, options *o)
     memset(o, 0, sizeof *o);
     o->weight_bits = o->activation_bits = 8;
     o->max_drop = 0.01;
+    qdbg_range_options_init(&o->weight_range);
+    qdbg_range_options_init(&o->activation_range);
     opterr = 0;
     for (;;) {
         const int option = getopt_long(argc, argv, ":", LONG, NULL);

@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <qdebug/range.h>
+
 #define MAX_INPUTS 16
 
 /* Paths given for the model's inputs, in order. */
@@ -35,6 +37,8 @@ typedef struct options {
     double max_drop;
     uint32_t weight_bits;
     uint32_t activation_bits;
+    qdbg_range_options weight_range;
+    qdbg_range_options activation_range;
     uint32_t threads; /* 0: the machine's cores */
     bool nhwc;
     bool per_channel;

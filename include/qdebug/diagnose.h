@@ -27,13 +27,13 @@ typedef struct qdbg_diagnose_options {
     const qdbg_dataset *calibration; /**< required */
     const qdbg_dataset *evaluation;  /**< required; may be the same as calibration */
     const qdbg_metric *metric;       /**< NULL = QDBG_METRIC_AGREEMENT */
-    qdbg_sim_options sim;            /**< bits and granularity to diagnose */
+    const qdbg_sim_options *sim;     /**< quantization to diagnose; NULL = its defaults */
     double max_drop;                 /**< score that may be lost, > 0; 0 = 0.01 */
 } qdbg_diagnose_options;
 
-#define QDBG_DIAGNOSE_OPTIONS_INIT                                                    \
-    {                                                                                 \
-        (uint32_t)sizeof(qdbg_diagnose_options), 0, 0, 0, 0, QDBG_SIM_OPTIONS_INIT, 0 \
+#define QDBG_DIAGNOSE_OPTIONS_INIT                                \
+    {                                                             \
+        (uint32_t)sizeof(qdbg_diagnose_options), 0, 0, 0, 0, 0, 0 \
     }
 
 /** Set `*options` to QDBG_DIAGNOSE_OPTIONS_INIT. NULL is ignored. */
@@ -139,11 +139,13 @@ typedef struct qdbg_summary {
     int32_t rounding;           /**< QDBG_ROUND_ */
     const char *metric;         /**< its name */
     const char *conclusion;     /**< the last step's verdict */
+    int32_t weight_range;       /**< QDBG_RANGE_ method of weights */
+    int32_t activation_range;   /**< QDBG_RANGE_ method of activations */
 } qdbg_summary;
 
-#define QDBG_SUMMARY_INIT                                                        \
-    {                                                                            \
-        (uint32_t)sizeof(qdbg_summary), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 \
+#define QDBG_SUMMARY_INIT                                                              \
+    {                                                                                  \
+        (uint32_t)sizeof(qdbg_summary), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 \
     }
 
 /** Set `*summary` to QDBG_SUMMARY_INIT. NULL is ignored. */

@@ -257,7 +257,7 @@ static qdbg_status walk(qdbg__chart *c, qdbg__journal *journal)
 {
     qdbg_summary *s = &c->diagnosis->summary;
     /* First, so that bad options fail before the data is walked. */
-    qdbg_status status = qdbg_sim_create(c->model, &c->options.sim, &c->sim);
+    qdbg_status status = qdbg_sim_create(c->model, c->options.sim, &c->sim);
     if (status == QDBG_OK)
         status = score_float(c, &s->samples);
     if (status != QDBG_OK)
@@ -286,6 +286,8 @@ static qdbg_status check_options(qdbg_ctx *ctx, const qdbg_diagnose_options *o, 
         return qdbg__fail(ctx, QDBG_E_INVALID, "options is NULL or its struct_size is wrong");
     if (o->flags & ~(QDBG_DIAGNOSE_NO_FOLD | QDBG_DIAGNOSE_STOP_EARLY))
         return qdbg__fail(ctx, QDBG_E_INVALID, "options: unknown flags %#x", o->flags);
+    if (o->sim && o->sim->struct_size != sizeof *o->sim)
+        return qdbg__fail(ctx, QDBG_E_INVALID, "options: sim has a wrong struct_size");
     if (!(o->max_drop >= 0) || !isfinite(o->max_drop))
         return qdbg__fail(ctx, QDBG_E_INVALID, "options: max_drop must be a number >= 0");
     qdbg_status status = qdbg__dataset_check(ctx, o->calibration);
@@ -310,7 +312,8 @@ static qdbg_status new_diagnosis(qdbg__chart *c)
     qdbg_diagnosis *d = qdbg__alloc(c->ctx, 1, sizeof *d);
     if (!d)
         return c->ctx->error_status;
-    const qdbg_sim_options *sim = &c->options.sim;
+    const qdbg_sim_options by_default = QDBG_SIM_OPTIONS_INIT;
+    const qdbg_sim_options *sim = c->options.sim ? c->options.sim : &by_default;
     c->diagnosis = d;
     d->ctx = c->ctx;
     d->summary = (qdbg_summary)QDBG_SUMMARY_INIT;
@@ -319,6 +322,8 @@ static qdbg_status new_diagnosis(qdbg__chart *c)
     d->summary.activation_bits = sim->activation_bits ? sim->activation_bits : 8;
     d->summary.weight_granularity = sim->weight_granularity;
     d->summary.rounding = sim->rounding;
+    d->summary.weight_range = sim->weight_range ? sim->weight_range->method : 0;
+    d->summary.activation_range = sim->activation_range ? sim->activation_range->method : 0;
     d->metric_name = qdbg__strdup(c->ctx, qdbg_metric_name(&c->metric));
     d->summary.metric = d->metric_name;
     return d->metric_name ? QDBG_OK : c->ctx->error_status;

@@ -242,6 +242,9 @@ static void put_setup(qdbg__report *r)
              s->weight_granularity == QDBG_PER_CHANNEL ? "weights, one scale per channel"
                                                        : "weights, one scale per tensor");
     put_bits(t, s->activation_bits, "activations");
+    qdbg__text_addf(t, "<li>ranges: weights %s, activations %s</li>",
+                    qdbg_range_method_name(s->weight_range),
+                    qdbg_range_method_name(s->activation_range));
     qdbg__text_addf(t, "<li>rounding %s</li><li>scored by ", qdbg__report_rounding(s->rounding));
     qdbg__html_text(t, s->metric);
     qdbg__text_add(t, " on ");

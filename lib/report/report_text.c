@@ -135,6 +135,9 @@ static void put_head(qdbg__report *r)
                    s->weight_granularity == QDBG_PER_CHANNEL ? " per channel, " : " per tensor, ");
     put_bits(t, s->activation_bits, "activations");
     qdbg__text_addf(t, ", rounding %s\n", qdbg__report_rounding(s->rounding));
+    qdbg__text_addf(t, "ranges: weights %s, activations %s\n",
+                    qdbg_range_method_name(s->weight_range),
+                    qdbg_range_method_name(s->activation_range));
     add_line(t, s->metric);
     qdbg__text_addf(t, " on %llu samples, calibrated on %llu", (unsigned long long)s->samples,
                     (unsigned long long)s->calibration_samples);

@@ -331,14 +331,14 @@ AT(qdbg_sensitivity_row, score, 8);
 AT(qdbg_sensitivity_row, sqnr_db, 16);
 AT(qdbg_sensitivity_row, noise_share, 24);
 
-SIZE(qdbg_diagnose_options, 80);
+SIZE(qdbg_diagnose_options, 48);
 AT(qdbg_diagnose_options, struct_size, 0);
 AT(qdbg_diagnose_options, flags, 4);
 AT(qdbg_diagnose_options, calibration, 8);
 AT(qdbg_diagnose_options, evaluation, 16);
 AT(qdbg_diagnose_options, metric, 24);
 AT(qdbg_diagnose_options, sim, 32);
-AT(qdbg_diagnose_options, max_drop, 72);
+AT(qdbg_diagnose_options, max_drop, 40);
 
 SIZE(qdbg_step, 72);
 AT(qdbg_step, struct_size, 0);
@@ -374,7 +374,7 @@ AT(qdbg_finding, channel_spread, 104);
 AT(qdbg_finding, order, 112);
 AT(qdbg_finding, culprit, 116);
 
-SIZE(qdbg_summary, 88);
+SIZE(qdbg_summary, 96);
 AT(qdbg_summary, struct_size, 0);
 AT(qdbg_summary, n_steps, 4);
 AT(qdbg_summary, n_findings, 8);
@@ -390,6 +390,8 @@ AT(qdbg_summary, weight_granularity, 64);
 AT(qdbg_summary, rounding, 68);
 AT(qdbg_summary, metric, 72);
 AT(qdbg_summary, conclusion, 80);
+AT(qdbg_summary, weight_range, 88);
+AT(qdbg_summary, activation_range, 92);
 
 SIZE(qdbg_report_options, 32);
 AT(qdbg_report_options, struct_size, 0);

@@ -217,10 +217,12 @@ static void sensitivity_drop(world *w)
 static qdbg_status diagnose(world *w)
 {
     qdbg_diagnose_options o = QDBG_DIAGNOSE_OPTIONS_INIT;
+    qdbg_sim_options sim = QDBG_SIM_OPTIONS_INIT;
     qdbg_diagnosis *d = UNTOUCHED;
     o.calibration = o.evaluation = &w->set;
     o.metric = &w->metric;
-    o.sim.weight_bits = 3;
+    o.sim = &sim;
+    sim.weight_bits = 3;
     qdbg_status status = qdbg_diagnose(w->m, &o, &d);
     w->out = d;
     return status;

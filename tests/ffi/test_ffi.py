@@ -102,7 +102,7 @@ class SimOptions(Struct):
 
 class DiagnoseOptions(Struct):
     _fields_ = [("struct_size", c_uint32), ("flags", c_uint32), ("calibration", POINTER(Dataset)),
-                ("evaluation", POINTER(Dataset)), ("metric", POINTER(Metric)), ("sim", SimOptions),
+                ("evaluation", POINTER(Dataset)), ("metric", POINTER(Metric)), ("sim", POINTER(SimOptions)),
                 ("max_drop", c_double)]
 
 
@@ -112,7 +112,7 @@ class Summary(Struct):
                 ("float_score", c_double), ("quantized_score", c_double), ("max_drop", c_double),
                 ("weight_bits", c_uint32), ("activation_bits", c_uint32),
                 ("weight_granularity", c_int32), ("rounding", c_int32), ("metric", c_char_p),
-                ("conclusion", c_char_p)]
+                ("conclusion", c_char_p), ("weight_range", c_int32), ("activation_range", c_int32)]
 
 
 def load(path):
@@ -343,7 +343,7 @@ class Session:
         sim = SimOptions(weight_bits=bits, activation_bits=bits)
         options = DiagnoseOptions(calibration=ctypes.pointer(data),
                                   evaluation=ctypes.pointer(data), metric=ctypes.pointer(metric),
-                                  sim=sim)
+                                  sim=ctypes.pointer(sim))
         return self.lib.qdbg_diagnose(self.model, byref(options), byref(self.diagnosis))
 
     def summary(self):

@@ -467,6 +467,7 @@ static void assert_same_steps(const qdbg_diagnosis *a, const qdbg_diagnosis *b, 
 static void check_diagnosis(uint32_t flags, int32_t granularity, uint32_t bits, int32_t metric_kind)
 {
     qdbg_diagnose_options options = QDBG_DIAGNOSE_OPTIONS_INIT;
+    qdbg_sim_options sim = QDBG_SIM_OPTIONS_INIT;
     qdbg_metric metric = QDBG_METRIC_INIT;
     qdbg_diagnosis *a, *b;
     qdbg_summary x = QDBG_SUMMARY_INIT, y = QDBG_SUMMARY_INIT;
@@ -474,8 +475,9 @@ static void check_diagnosis(uint32_t flags, int32_t granularity, uint32_t bits, 
     options.flags = flags;
     options.calibration = options.evaluation = &w->data;
     options.metric = &metric;
-    options.sim.weight_bits = options.sim.activation_bits = bits;
-    options.sim.weight_granularity = granularity;
+    options.sim = &sim;
+    sim.weight_bits = sim.activation_bits = bits;
+    sim.weight_granularity = granularity;
     ASSERT_OK(w, qdbg_diagnose(w->built_in, &options, &a));
     ASSERT_OK(w, qdbg_diagnose(w->host, &options, &b));
     ASSERT_OK(w, qdbg_diagnosis_summary(a, &x));

@@ -41,9 +41,11 @@ static void sensitivity_drop(world *w)
 static qdbg_status diagnose(world *w)
 {
     qdbg_diagnose_options o = QDBG_DIAGNOSE_OPTIONS_INIT;
+    qdbg_sim_options sim = QDBG_SIM_OPTIONS_INIT;
     o.calibration = o.evaluation = &w->s.set;
     o.metric = &w->metric;
-    o.sim.weight_bits = 3;
+    o.sim = &sim;
+    sim.weight_bits = 3;
     qdbg_diagnosis *d = UNTOUCHED;
     qdbg_status status = qdbg_diagnose(w->m, &o, &d);
     w->out = d;
