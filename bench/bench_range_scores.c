@@ -21,6 +21,8 @@
 #include <qdebug/qdebug.h>
 
 #include "../tests/zoo.h"
+#include "front_end.h"
+#include "graph/graph.h"
 #include "sim/sim.h"
 
 typedef struct data {
@@ -139,13 +141,13 @@ static void set_bits(qdbg_ctx *ctx, qdbg_sim *sim, setting s)
     }
 }
 
-static void run_row(qdbg_ctx *ctx, qdbg_sim *sim, const row *r, const qdbg_dataset *set)
+/* `chosen`: [quantizers] those that are at work */
+static void run_row(qdbg_ctx *ctx, qdbg_sim *sim, const row *r, const qdbg_dataset *set,
+                    const uint8_t *chosen)
 {
     qdbg_metric metrics[2] = {QDBG_METRIC_INIT, QDBG_METRIC_INIT};
-    uint8_t *all = malloc(sim->n);
     metrics[0].kind = QDBG_METRIC_TOP1;
     metrics[1].kind = QDBG_METRIC_SQNR;
-    memset(all, 1, sim->n);
     printf("%-24s", r->name);
     for (int s = 0; s < SETTINGS; s++) {
         double scores[2];
@@ -153,12 +155,33 @@ static void run_row(qdbg_ctx *ctx, qdbg_sim *sim, const row *r, const qdbg_datas
         must(ctx, qdbg_sim_set_range_method(sim, 0, &plain), "min-max");
         set_bits(ctx, sim, settings[s]);
         set_methods(ctx, sim, r);
-        must(ctx, qdbg__sim_score(sim, all, set, "score", metrics, 2, scores), "score");
+        must(ctx, qdbg__sim_score(sim, chosen, set, "score", metrics, 2, scores), "score");
         printf("   %5.1f %6.2f", 100 * scores[0], scores[1]);
         fflush(stdout);
     }
     printf("\n");
-    free(all);
+}
+
+/* All methods; where the network has a logarithm, once more with what feeds it in float32. */
+static void run_rows(qdbg_ctx *ctx, const qdbg_graph *g, qdbg_sim *sim, const qdbg_dataset *set)
+{
+    uint8_t *chosen = malloc(sim->n);
+    bool *front = calloc(g->n_values, 1);
+    memset(chosen, 1, sim->n);
+    for (size_t r = 0; r < ROWS; r++)
+        run_row(ctx, sim, &rows[r], set, chosen);
+    if (front_end_mark(g, front)) {
+        printf("with the front end, up to the logarithm, in float32:\n");
+        for (uint32_t i = 0; i < qdbg_sim_quantizer_count(sim); i++) {
+            qdbg_quantizer_info info = QDBG_QUANTIZER_INFO_INIT;
+            must(ctx, qdbg_sim_quantizer(sim, i, &info), "quantizer");
+            chosen[i] = !front[info.value];
+        }
+        for (size_t r = 0; r < ROWS; r++)
+            run_row(ctx, sim, &rows[r], set, chosen);
+    }
+    free(front);
+    free(chosen);
 }
 
 /* An activation and the SQNR that 8 bits over its minimum and maximum leave of it: E[x^2] / (s^2 /
@@ -242,8 +265,7 @@ static void run_model(const char *folder, const zoo_model *m, size_t limit, size
     for (int s = 0; s < SETTINGS; s++)
         printf("   W%uA%u     dB", settings[s].weight_bits, settings[s].activation_bits);
     printf("\n");
-    for (size_t r = 0; r < ROWS; r++)
-        run_row(ctx, sim, &rows[r], &test.set);
+    run_rows(ctx, g, sim, &test.set);
     print_peaks(ctx, sim);
     printf("(%.1f s CPU)\n\n", cpu() - start);
     qdbg_sim_destroy(sim);

@@ -20,6 +20,7 @@
 #include <qdebug/qdebug.h>
 
 #include "../tests/zoo.h"
+#include "front_end.h"
 #include "graph/graph.h"
 #include "sim/sim.h"
 
@@ -64,20 +65,6 @@ static bool read_by(const qdbg_graph *g, uint32_t v, const char *op)
         if (qdbg__node_is(&g->nodes[g->values[v].consumers[i]], op))
             return true;
     return false;
-}
-
-/* Everything that a Log depends on. */
-static void mark_front(const qdbg_graph *g, uint8_t *kind)
-{
-    for (size_t n = g->n_nodes; n-- > 0;) {
-        const qdbg__node *node = &g->nodes[n];
-        bool in_front = qdbg__node_is(node, "Log");
-        for (uint32_t o = 0; o < node->n_out; o++)
-            in_front |= kind[node->out[o]] == FRONT;
-        for (uint32_t i = 0; in_front && i < node->n_in; i++)
-            if (node->in[i] != QDBG_NONE)
-                kind[node->in[i]] = FRONT;
-    }
 }
 
 static bool in_softmax(const qdbg_graph *g, uint32_t v)
@@ -236,7 +223,11 @@ int main(int argc, char **argv)
     must(w.ctx, qdbg_sim_calibrate(w.sim, &first), "calibrate");
     w.graph = g;
     w.kind = calloc(g->n_values, 1);
-    mark_front(g, w.kind);
+    bool *front = calloc(g->n_values, 1);
+    front_end_mark(g, front);
+    for (size_t v = 0; v < g->n_values; v++)
+        w.kind[v] = front[v] ? FRONT : REST;
+    free(front);
     for (size_t n = 0; n < g->n_nodes; n++)
         for (uint32_t o = 0; o < g->nodes[n].n_out; o++)
             if (w.kind[g->nodes[n].out[o]] != FRONT)
