@@ -1,5 +1,6 @@
 /* Every operator with random inputs, types, shapes and hostile attributes: whatever is refused is
- * refused with words, whatever is accepted runs within its memory. Sanitizers are the judge. */
+ * refused with words, whatever is accepted runs within its memory. Sanitizers are the judge. A
+ * number as argument starts other random numbers. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -366,8 +367,10 @@ static void operators_survive_anything(void **state)
     }
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    if (argc > 1)
+        pick_from(strtoull(argv[1], NULL, 10));
     const struct CMUnitTest tests[] = {cmocka_unit_test(operators_survive_anything)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -50,8 +50,9 @@ typedef struct shape {
     int64_t dims[QDBG_MAX_RANK + 1]; /* ends in -1 */
 } shape;
 
-/* Uniform in lo..hi, always the same sequence. */
+/* Uniform in lo..hi, always the same sequence, or another from another start (1 by default). */
 int64_t pick(int64_t lo, int64_t hi);
+void pick_from(uint64_t start);
 shape random_shape(uint32_t min_rank, uint32_t max_rank, int64_t min_dim, int64_t max_dim);
 /* A shape that broadcasts into `full`. */
 shape part_of(const shape *full);

@@ -2,12 +2,19 @@
 
 #include <string.h>
 
+/* A walk is laid out before its result is found to be too large, and refused: until then products
+ * of dimensions may wrap round. */
+static int64_t times(int64_t a, int64_t b)
+{
+    return (int64_t)((uint64_t)a * (uint64_t)b);
+}
+
 void qdbg__strides(uint32_t rank, const int64_t *dims, int64_t *strides)
 {
     int64_t stride = 1;
     for (uint32_t d = rank; d-- > 0;) {
         strides[d] = stride;
-        stride *= dims[d] > 0 ? dims[d] : 1;
+        stride = times(stride, dims[d] > 0 ? dims[d] : 1);
     }
 }
 
@@ -26,7 +33,7 @@ static bool mergeable(const qdbg__walk *w, uint32_t outer, const int64_t (*strid
                       uint32_t inner, int64_t inner_dim)
 {
     for (uint32_t k = 0; k < w->n; k++) {
-        if (w->strides[k][outer] != strides[k][inner] * inner_dim)
+        if (w->strides[k][outer] != times(strides[k][inner], inner_dim))
             return false;
     }
     return true;
@@ -48,7 +55,7 @@ void qdbg__walk_init(qdbg__walk *w, uint32_t rank, const int64_t *dims, uint32_t
             continue;
         bool merge = r > 0 && mergeable(w, r - 1, strides, d, dims[d]);
         uint32_t to = merge ? r - 1 : r++;
-        w->dims[to] = merge ? w->dims[to] * dims[d] : dims[d];
+        w->dims[to] = merge ? times(w->dims[to], dims[d]) : dims[d];
         for (uint32_t k = 0; k < n; k++)
             w->strides[k][to] = strides[k][d];
     }
@@ -59,7 +66,7 @@ void qdbg__walk_init(qdbg__walk *w, uint32_t rank, const int64_t *dims, uint32_t
     for (uint32_t k = 0; k < n; k++)
         w->inner_stride[k] = w->strides[k][r - 1];
     for (uint32_t d = 0; d < w->rank; d++)
-        w->outer *= w->dims[d];
+        w->outer = times(w->outer, w->dims[d]);
 }
 
 void qdbg__walk_broadcast(qdbg__walk *w, const qdbg_view *out, uint32_t n_in,
