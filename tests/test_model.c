@@ -262,6 +262,9 @@ static void bad_runs_are_refused(void **state)
     y = good_y;
     y.struct_size = 1;
     assert_fails(ctx, qdbg_model_run(m, &good_x, 1, &y, 1), QDBG_E_INVALID, "struct_size");
+    y.data = NULL; /* asking for shapes */
+    assert_fails(ctx, qdbg_model_run(m, &good_x, 1, &y, 1), QDBG_E_INVALID, "'y': struct_size");
+    assert_int_equal(y.struct_size, 1);
     assert_true(out[0] == 7);
     y = good_y;
     qdbg_cancel(ctx);

@@ -152,13 +152,13 @@ QDBG_API qdbg_status qdbg_model_set_parameter(qdbg_model *model, uint32_t value,
  * Run the model in float32.
  *
  * @param inputs   [n_inputs] in the graph's order, each [batch, ...]
- * @param outputs  [n_outputs] in the graph's order. data NULL: the shape is filled in and nothing
- * is computed for any output. Otherwise dtype, rank and dims must be those of the result; data is
- * written
- * @return QDBG_OK; QDBG_E_INVALID (NULL, wrong counts); QDBG_E_SHAPE, QDBG_E_TYPE (an input or
- *         output does not fit, a scalar output of several runs; the message names it);
- * QDBG_E_CALLBACK; QDBG_E_HOST; QDBG_E_CANCELLED; QDBG_E_NOMEM; QDBG_E_LIMIT. Host models:
- * QDBG_E_STATE where the graph does not tell an output's shape
+ * @param outputs  [n_outputs] in the graph's order, each with its struct_size. data NULL: the shape
+ *                 is filled in and nothing is computed for any output. Otherwise dtype, rank and
+ *                 dims must be those of the result; data is written
+ * @return QDBG_OK; QDBG_E_INVALID (NULL, wrong counts, struct_size); QDBG_E_SHAPE, QDBG_E_TYPE (an
+ *         input or output does not fit, a scalar output of several runs; the message names it);
+ *         QDBG_E_CALLBACK; QDBG_E_HOST; QDBG_E_CANCELLED; QDBG_E_NOMEM; QDBG_E_LIMIT. Host models:
+ *         QDBG_E_STATE where the graph does not tell an output's shape
  */
 QDBG_API qdbg_status qdbg_model_run(qdbg_model *model, const qdbg_view *inputs, uint32_t n_inputs,
                                     qdbg_view *outputs, uint32_t n_outputs);

@@ -228,20 +228,31 @@ static qdbg_status check_output(qdbg_model *m, uint32_t i, uint64_t n_runs, cons
                          name, have, wanted);
 }
 
-/* True when only shapes are asked for, which are then filled in. */
-static bool fill_shapes(qdbg_model *m, uint64_t n_runs, qdbg_view *outputs, uint32_t n)
+/* Are only shapes asked for? */
+static bool wants_shapes(const qdbg_view *outputs, uint32_t n)
 {
-    bool asked = false;
     for (uint32_t i = 0; i < n; i++)
-        asked = asked || !outputs[i].data;
-    if (!asked)
-        return false;
+        if (!outputs[i].data)
+            return true;
+    return false;
+}
+
+/* A view of another size than ours is not written to. */
+static qdbg_status fill_shapes(qdbg_model *m, uint64_t n_runs, qdbg_view *outputs, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        const char *name = m->graph->values[m->graph->outputs[i]].name;
+        if (outputs[i].struct_size != sizeof *outputs)
+            return qdbg__fail_at(m->ctx, QDBG_E_INVALID, NULL, name,
+                                 "output '%s': struct_size is %u, expected %zu", name,
+                                 outputs[i].struct_size, sizeof *outputs);
+    }
     for (uint32_t i = 0; i < n; i++) {
         void *data = outputs[i].data;
         outputs[i] = output_shape(m, i, n_runs);
         outputs[i].data = data;
     }
-    return true;
+    return QDBG_OK;
 }
 
 qdbg_status qdbg_model_run(qdbg_model *m, const qdbg_view *inputs, uint32_t n_inputs,
@@ -256,7 +267,9 @@ qdbg_status qdbg_model_run(qdbg_model *m, const qdbg_view *inputs, uint32_t n_in
                           n_outputs, n);
     uint64_t n_runs;
     qdbg_status status = qdbg__model_prepare(m, inputs, n_inputs, &n_runs);
-    if (status != QDBG_OK || fill_shapes(m, n_runs, outputs, n_outputs))
+    if (status == QDBG_OK && wants_shapes(outputs, n_outputs))
+        return fill_shapes(m, n_runs, outputs, n_outputs);
+    if (status != QDBG_OK)
         return status;
     void **data = qdbg__alloc(m->ctx, n, sizeof *data);
     if (!data)
