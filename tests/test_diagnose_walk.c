@@ -8,6 +8,8 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "../lib/analysis/probe.h"
+
 #include "graph_make.h"
 #include "support.h"
 
@@ -310,6 +312,76 @@ static void host_that_ignores_quantizers_fails_the_float32_check(void **state)
     world_end(&w);
 }
 
+/* One that goes on with its own copy of the input alone breaks the rule as well. */
+static void host_that_ignores_the_inputs_quantizer_is_found(void **state)
+{
+    world w;
+    qdbg_diagnosis *d;
+    (void)state;
+    world_begin(&w, true, 2);
+    w.e.fault = FAULT_IGNORE;
+    w.e.fault_value = value_of(w.g, "x");
+    assert_ok(qdbg_diagnose(w.m, &w.o, &d));
+    assert_non_null(strstr(float32_step(d).recommendation, "rule 2"));
+    qdbg_diagnosis_destroy(d);
+    world_end(&w);
+}
+
+/* The last layer multiplies everything by zero: no quantizer can change an output, whatever the
+ * host does, and none is accused. */
+static void dead_network_is_no_disobedience(void **state)
+{
+    (void)state;
+    for (int ignores = 0; ignores < 2; ignores++) {
+        world w;
+        qdbg_diagnosis *d;
+        world_begin(&w, true, 2);
+        uint32_t v = value_of(w.g, "fw");
+        memset(w.e.params[v], 0, (size_t)w.e.counts[v] * sizeof(float));
+        w.e.fault = ignores ? FAULT_IGNORE : FAULT_NONE;
+        w.e.fault_value = QDBG_NONE;
+        assert_ok(qdbg_diagnose(w.m, &w.o, &d));
+        qdbg_step s = float32_step(d);
+        assert_int_equal(s.outcome, QDBG_OUTCOME_PASSED);
+        assert_null(strstr(s.recommendation, "rule 2"));
+        qdbg_diagnosis_destroy(d);
+        world_end(&w);
+    }
+}
+
+/* y = x + table[ids]: the other inputs are zeros for x, and the ids in reverse order. */
+static void other_inputs_are_ones_that_the_model_may_be_given(void **state)
+{
+    static float x[] = {5, 6, 7, 8}, table[] = {10, 20, 30};
+    static int64_t ids[] = {2, 0, 1, 1};
+    static const float want[] = {20, 20, 10, 30};
+    qdbg_ctx *ctx = make_ctx(1);
+    qdbg_graph *g = make_graph(ctx, 13);
+    qdbg_view in[2] = {make_view(DIMS(2, 2), x), make_view(DIMS(2, 2), NULL)};
+    uint32_t v[2] = {make_input(g, "x", DIMS(1, 2))}, t[2] = {0};
+    (void)state;
+    assert_ok(qdbg_graph_add_value(g, "ids", QDBG_I64, 2, DIMS(1, 2), &t[1]));
+    assert_ok(qdbg_graph_add_input(g, t[1]));
+    t[0] = make_param(g, "table", DIMS(3), table);
+    v[1] = make_node(g, "Gather", "rows", t, 2, NULL);
+    make_finish(g, make_node(g, "Add", "y", v, 2, NULL));
+    qdbg_model *m = builtin_model(g);
+    assert_ok(qdbg_view_init(&in[1], QDBG_I64, 2, DIMS(2, 2), ids));
+    qdbg_arrays *arrays;
+    qdbg_dataset set;
+    qdbg__probe p;
+    assert_ok(qdbg_arrays_create(ctx, in, 2, NULL, 2, &arrays));
+    assert_ok(qdbg_arrays_dataset(arrays, &set));
+    assert_ok(qdbg__probe_take_others(m, &set, &p));
+    assert_int_equal(p.bytes[0], sizeof want);
+    assert_memory_equal(p.outputs[0], want, sizeof want);
+    qdbg__probe_free(m, &p);
+    qdbg_arrays_destroy(arrays);
+    qdbg_model_destroy(m);
+    qdbg_graph_destroy(g);
+    qdbg_ctx_destroy(ctx);
+}
+
 static void broken_rule_ends_the_diagnosis(void **state)
 {
     world w;
@@ -358,6 +430,9 @@ int main(void)
         cmocka_unit_test(host_that_rounds_parameters_fails_the_float32_check),
         cmocka_unit_test(first_value_that_differs_is_named),
         cmocka_unit_test(host_that_ignores_quantizers_fails_the_float32_check),
+        cmocka_unit_test(host_that_ignores_the_inputs_quantizer_is_found),
+        cmocka_unit_test(dead_network_is_no_disobedience),
+        cmocka_unit_test(other_inputs_are_ones_that_the_model_may_be_given),
         cmocka_unit_test(broken_rule_ends_the_diagnosis),
         cmocka_unit_test(infinite_outputs_are_no_difference),
     };

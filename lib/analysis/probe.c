@@ -21,6 +21,7 @@ typedef struct taking {
     const qdbg__variant *variant;
     const uint8_t *wanted;
     qdbg__probe *probe;
+    qdbg_view *others; /* [n_inputs] to run instead of the samples, or NULL */
 } taking;
 
 /* Each run's fingerprints have slots of their own: workers do not meet. */
@@ -60,13 +61,47 @@ static qdbg_status make_room(qdbg_model *m, uint64_t n_runs, qdbg__probe *p)
     return QDBG_OK;
 }
 
+static size_t view_bytes(const qdbg_view *v)
+{
+    return qdbg_view_count(v) * qdbg_dtype_size(v->dtype);
+}
+
+static void free_others(taking *t)
+{
+    for (size_t i = 0; t->others && i < t->model->graph->n_inputs; i++)
+        qdbg__free(t->model->ctx, t->others[i].data, view_bytes(&t->others[i]), 1);
+    qdbg__free(t->model->ctx, t->others, t->model->graph->n_inputs, sizeof *t->others);
+    t->others = NULL;
+}
+
+static qdbg_status make_others(taking *t, const qdbg__stretch *s)
+{
+    qdbg_ctx *ctx = t->model->ctx;
+    size_t n = t->model->graph->n_inputs;
+    t->others = qdbg__alloc(ctx, n, sizeof *t->others);
+    if (!t->others)
+        return ctx->error_status;
+    for (size_t i = 0; i < n; i++) {
+        qdbg_view *v = &t->others[i];
+        size_t bytes = view_bytes(&s->inputs[i]), size = qdbg_dtype_size(s->inputs[i].dtype);
+        char *data = qdbg__alloc(ctx, bytes, 1); /* zeros */
+        if (!data)
+            return ctx->error_status;
+        *v = s->inputs[i];
+        v->data = data;
+        for (size_t at = 0; v->dtype != QDBG_F32 && at < bytes; at += size)
+            memcpy(data + at, (const char *)s->inputs[i].data + (bytes - size - at), size);
+    }
+    return QDBG_OK;
+}
+
 static qdbg_status take_stretch(void *user, const qdbg__stretch *s)
 {
     taking *t = user;
     qdbg_status status = make_room(t->model, s->n_runs, t->probe);
     if (status != QDBG_OK)
         return status;
-    qdbg__model_job job = {.inputs = s->inputs,
+    qdbg__model_job job = {.inputs = t->others ? t->others : s->inputs,
                            .n_runs = s->n_runs,
                            .variants = t->variant,
                            .n_variants = 1,
@@ -77,18 +112,47 @@ static qdbg_status take_stretch(void *user, const qdbg__stretch *s)
     return t->model->backend->run(t->model, &job);
 }
 
-qdbg_status qdbg__probe_take(qdbg_model *m, const qdbg_dataset *dataset,
-                             const qdbg__variant *variant, const uint8_t *wanted, qdbg__probe *out)
+static qdbg_status take_others(void *user, const qdbg__stretch *s)
+{
+    taking *t = user;
+    qdbg_status status = make_others(t, s);
+    if (status == QDBG_OK)
+        status = take_stretch(t, s);
+    free_others(t);
+    return status;
+}
+
+static qdbg_status take(taking *t, const qdbg_dataset *dataset, qdbg__stretch_fn fn,
+                        qdbg__probe *out)
 {
     qdbg__probe p = {0};
-    taking t = {m, variant, wanted, &p};
-    qdbg_status status = qdbg__dataset_first(m, dataset, MAX_RUNS, take_stretch, &t);
+    t->probe = &p;
+    qdbg_status status = qdbg__dataset_first(t->model, dataset, MAX_RUNS, fn, t);
     if (status != QDBG_OK) {
-        qdbg__probe_free(m, &p);
+        qdbg__probe_free(t->model, &p);
         return status;
     }
     *out = p;
     return QDBG_OK;
+}
+
+qdbg_status qdbg__probe_take(qdbg_model *m, const qdbg_dataset *dataset,
+                             const qdbg__variant *variant, const uint8_t *wanted, qdbg__probe *out)
+{
+    taking t = {.model = m, .variant = variant, .wanted = wanted};
+    return take(&t, dataset, take_stretch, out);
+}
+
+qdbg_status qdbg__probe_take_others(qdbg_model *m, const qdbg_dataset *dataset, qdbg__probe *out)
+{
+    qdbg__variant plain = {NULL, NULL};
+    uint8_t *nothing = qdbg__alloc(m->ctx, m->graph->n_values, 1);
+    if (!nothing)
+        return m->ctx->error_status;
+    taking t = {.model = m, .variant = &plain, .wanted = nothing};
+    qdbg_status status = take(&t, dataset, take_others, out);
+    qdbg__free(m->ctx, nothing, m->graph->n_values, 1);
+    return status;
 }
 
 bool qdbg__probe_same(const qdbg_model *m, const qdbg__probe *a, const qdbg__probe *b)

@@ -16,6 +16,10 @@ typedef struct qdbg__probe {
  * which values to fingerprint. Free with qdbg__probe_free. */
 qdbg_status qdbg__probe_take(qdbg_model *model, const qdbg_dataset *dataset,
                              const qdbg__variant *variant, const uint8_t *wanted, qdbg__probe *out);
+/* The outputs in float32 for other inputs than the first samples: zeros, and where an input is not
+ * float32 its elements in reverse order, each of which the model may be given. */
+qdbg_status qdbg__probe_take_others(qdbg_model *model, const qdbg_dataset *dataset,
+                                    qdbg__probe *out);
 void qdbg__probe_free(qdbg_model *model, qdbg__probe *probe);
 
 /* Are all outputs the same to the bit? */

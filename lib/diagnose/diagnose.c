@@ -113,35 +113,57 @@ static qdbg_status compare_bypassed(qdbg__chart *c, const uint8_t *wanted,
     return status;
 }
 
-/* A host that taps copies and goes on with its own data (rule 2) would show every inner quantizer
- * as harmless. Its outputs stay as they are even where a quantizer makes everything before them
- * zero. */
-static qdbg_status check_obedience(qdbg__chart *c, const qdbg__probe *before)
+/* Values to turn into zeros: the inputs, where all of them can be tapped; else every value with a
+ * quantizer. An output does not count: the library itself takes it from the tap. */
+static void choose_zeroed(const qdbg__chart *c, const qdbg__fakequant *to_zero,
+                          const qdbg__fakequant **acts)
 {
     const qdbg_graph *g = c->model->graph;
+    bool whole = true;
+    for (size_t i = 0; i < g->n_inputs; i++) {
+        const qdbg__value *v = &g->values[g->inputs[i]];
+        bool is_float = v->dtype == QDBG_F32 || v->dtype == QDBG_DTYPE_NONE;
+        if (v->n_consumers == 0)
+            continue;
+        if (is_float && !v->is_output)
+            acts[g->inputs[i]] = to_zero;
+        else
+            whole = false;
+    }
+    for (size_t i = 0; !whole && i < c->sim->n; i++) {
+        const qdbg__place *place = &c->sim->quantizers[i].place;
+        if (place->kind == QDBG_ACTIVATION && !g->values[place->value].is_output)
+            acts[place->value] = to_zero;
+    }
+}
+
+/* A host that taps copies and goes on with its own data (rule 2) would show every inner quantizer
+ * as harmless. Its outputs stay as they are where the tap turns the inputs into zeros, though zeros
+ * as inputs would change them: only that second look tells it from a network whose outputs do not
+ * depend on its inputs. */
+static qdbg_status check_obedience(qdbg__chart *c, const qdbg__probe *before)
+{
+    size_t n = c->model->graph->n_values;
     const qdbg__grid zero = {1, 0, 0, 0, QDBG__ROUND_EVEN};
     const qdbg__fakequant to_zero = {&zero, 1, 0, 0};
-    const qdbg__fakequant **acts = qdbg__alloc(c->ctx, g->n_values, sizeof *acts);
-    uint8_t *nothing = acts ? qdbg__alloc(c->ctx, g->n_values, 1) : NULL;
-    qdbg__probe zeroed = {0};
-    bool any = false;
+    const qdbg__fakequant **acts = qdbg__alloc(c->ctx, n, sizeof *acts);
+    uint8_t *nothing = acts ? qdbg__alloc(c->ctx, n, 1) : NULL;
+    qdbg__probe zeroed = {0}, others = {0};
     qdbg_status status = nothing ? QDBG_OK : c->ctx->error_status;
-    for (size_t i = 0; nothing && i < c->sim->n; i++) {
-        const qdbg__place *place = &c->sim->quantizers[i].place;
-        if (place->kind != QDBG_ACTIVATION || g->values[place->value].is_output)
-            continue;
-        acts[place->value] = &to_zero;
-        any = true;
-    }
-    if (status == QDBG_OK && any) {
+    if (status == QDBG_OK) {
         qdbg__variant variant = {acts, NULL};
+        choose_zeroed(c, &to_zero, acts);
         status = probe(c, &variant, nothing, &zeroed);
-        if (status == QDBG_OK)
-            c->tap_obeyed = !qdbg__probe_same(c->model, before, &zeroed);
     }
+    if (status == QDBG_OK && qdbg__probe_same(c->model, before, &zeroed)) {
+        status = qdbg__probe_take_others(c->model, c->options.evaluation, &others);
+        if (status == QDBG_OK)
+            c->tap_obeyed = qdbg__probe_same(c->model, before, &others);
+    }
+    qdbg__probe_free(c->model, &others);
     qdbg__probe_free(c->model, &zeroed);
-    qdbg__free(c->ctx, nothing, g->n_values, 1);
-    qdbg__free(c->ctx, acts, g->n_values, sizeof *acts);
+    qdbg__free(c->ctx, nothing, n, 1);
+    qdbg__free(c->ctx, acts, n, sizeof *acts);
     return status;
 }
 

@@ -121,8 +121,8 @@ static void say_bypass(qdbg__chart *c, words *w)
 static void say_disobedience(words *w)
 {
     qdbg__text_add(&w->verdict,
-                   " Quantizers that turn every inner value into zero leave the outputs "
-                   "as they are: the host does not go on with what the tap leaves.");
+                   " Quantizers that turn tapped values into zeros leave the outputs as they are, "
+                   "which other inputs change: the host does not go on with what the tap leaves.");
     qdbg__text_add(&w->advice, "Go on with the buffer that qdbg_tap_value was given (host rule 2): "
                                "nothing below counts before that. ");
 }
