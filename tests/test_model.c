@@ -224,6 +224,60 @@ static void set_parameter_changes_the_result(void **state)
     qdbg_ctx_destroy(ctx);
 }
 
+/* y = x + p expanded to x's shape: folded with the shape, but p is a parameter all the same. */
+static void parameters_beside_shape_arithmetic_can_be_set(void **state)
+{
+    qdbg_ctx *ctx = make_ctx(1);
+    qdbg_graph *g = make_graph(ctx, 13);
+    static const float one[] = {1}, three[] = {3}, in[] = {10, 20, 30, 40, 50, 60};
+    uint32_t x = make_input(g, "x", DIMS(1, 3)), p = make_param(g, "p", DIMS(1), one);
+    uint32_t s = make_node(g, "Shape", "s", &x, 1, NULL);
+    uint32_t e = make_node(g, "Expand", "e", VALUES(p, s), NULL);
+    make_finish(g, make_node(g, "Add", "y", VALUES(x, e), NULL));
+    qdbg_model *m = builtin_model(g), *untouched = builtin_model(g);
+    qdbg_view a = make_view(DIMS(2, 3), in), before = run_one(m, &a);
+    (void)state;
+    assert_ok(qdbg_model_set_parameter(m, p, three, 1));
+    qdbg_view after = run_one(m, &a), other = run_one(untouched, &a);
+    for (int i = 0; i < 6; i++) {
+        assert_true(((float *)before.data)[i] == in[i] + 1);
+        assert_true(((float *)after.data)[i] == in[i] + 3);
+        assert_true(((float *)other.data)[i] == in[i] + 1);
+    }
+    free(before.data);
+    free(after.data);
+    free(other.data);
+    qdbg_model_destroy(untouched);
+    qdbg_model_destroy(m);
+    qdbg_graph_destroy(g);
+    qdbg_ctx_destroy(ctx);
+}
+
+/* Resize's scales are a parameter that shapes are worked out from. */
+static void scales_can_be_set(void **state)
+{
+    qdbg_ctx *ctx = make_ctx(1);
+    qdbg_graph *g = make_graph(ctx, 13);
+    static const float twice[] = {1, 1, 2, 2}, thrice[] = {1, 1, 3, 3}, bad[] = {1, 1, -1, 3};
+    float in[4] = {1, 2, 3, 4};
+    uint32_t x = make_input(g, "x", DIMS(1, 1, 2, 2));
+    uint32_t p = make_param(g, "p", DIMS(4), twice), list[] = {x, QDBG_NONE, p};
+    make_finish(g, make_node(g, "Resize", "y", list, 3, NULL));
+    qdbg_model *m = builtin_model(g);
+    qdbg_view a = make_view(DIMS(1, 1, 2, 2), in), y = QDBG_VIEW_INIT;
+    (void)state;
+    assert_ok(qdbg_model_run(m, &a, 1, &y, 1));
+    assert_int_equal(y.dims[3], 4);
+    assert_ok(qdbg_model_set_parameter(m, p, bad, 4));
+    assert_fails(ctx, qdbg_model_run(m, &a, 1, &y, 1), QDBG_E_INVALID, "Resize 'y'");
+    assert_ok(qdbg_model_set_parameter(m, p, thrice, 4));
+    assert_ok(qdbg_model_run(m, &a, 1, &y, 1));
+    assert_int_equal(y.dims[3], 6);
+    qdbg_model_destroy(m);
+    qdbg_graph_destroy(g);
+    qdbg_ctx_destroy(ctx);
+}
+
 static void bad_runs_are_refused(void **state)
 {
     qdbg_ctx *ctx = make_ctx(1);
@@ -451,6 +505,8 @@ int main(void)
         cmocka_unit_test(bad_parameter_calls_are_refused),
         cmocka_unit_test(run_computes_every_sample_of_a_batch),
         cmocka_unit_test(set_parameter_changes_the_result),
+        cmocka_unit_test(parameters_beside_shape_arithmetic_can_be_set),
+        cmocka_unit_test(scales_can_be_set),
         cmocka_unit_test(bad_runs_are_refused),
         cmocka_unit_test(all_outputs_come_and_a_missing_buffer_asks_for_shapes),
         cmocka_unit_test(fixed_batch_runs_block_by_block),

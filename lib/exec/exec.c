@@ -28,13 +28,15 @@ static qdbg_status check_plan_input(const qdbg_graph *graph, uint32_t v, const q
     return QDBG_OK;
 }
 
-static qdbg_status infer_facts(qdbg__exec *exec, const qdbg_view *inputs)
+static qdbg_status infer_facts(qdbg__exec *exec, const qdbg_view *inputs,
+                               const float *const *params)
 {
     const qdbg_graph *g = exec->graph;
     qdbg_status status = QDBG_OK;
     for (size_t i = 0; i < g->n_inputs && status == QDBG_OK; i++)
         status = check_plan_input(g, g->inputs[i], &inputs[i]);
-    return status == QDBG_OK ? qdbg__facts_infer(g, inputs, true, &exec->facts) : status;
+    return status == QDBG_OK ? qdbg__facts_infer_with(g, inputs, params, true, &exec->facts)
+                             : status;
 }
 
 /* Strict inference reaches everything; should it leave a hole, say where. */
@@ -163,12 +165,18 @@ static qdbg_status estimate(qdbg__exec *exec)
 
 qdbg_status qdbg__exec_create(const qdbg_graph *graph, const qdbg_view *inputs, qdbg__exec **out)
 {
+    return qdbg__exec_create_with(graph, inputs, NULL, out);
+}
+
+qdbg_status qdbg__exec_create_with(const qdbg_graph *graph, const qdbg_view *inputs,
+                                   const float *const *params, qdbg__exec **out)
+{
     qdbg__exec *exec = qdbg__alloc(graph->ctx, 1, sizeof *exec);
     if (!exec)
         return graph->ctx->error_status;
     exec->ctx = graph->ctx;
     exec->graph = graph;
-    qdbg_status status = infer_facts(exec, inputs);
+    qdbg_status status = infer_facts(exec, inputs, params);
     if (status == QDBG_OK)
         status = check_reached(exec);
     if (status == QDBG_OK)
@@ -216,6 +224,11 @@ bool qdbg__exec_fits(const qdbg__exec *exec, const qdbg_view *inputs)
             return false;
     }
     return true;
+}
+
+bool qdbg__exec_is_baked(const qdbg__exec *exec, uint32_t value)
+{
+    return exec->facts.values[value].baked;
 }
 
 const qdbg_view *qdbg__exec_value(const qdbg__exec *exec, uint32_t value)

@@ -53,10 +53,18 @@ typedef struct qdbg__exec_job {
 /* Plan for inputs of these shapes (one run: dims[0] is the batch of a run); data is not read.
  * Unsupported operators are listed all at once. The graph must outlive the plan. */
 qdbg_status qdbg__exec_create(const qdbg_graph *graph, const qdbg_view *inputs, qdbg__exec **out);
+/* The same, with other elements than the graph's for float parameters: `params` [n_values], NULL
+ * where the graph's hold. Jobs are then given the same ones. */
+qdbg_status qdbg__exec_create_with(const qdbg_graph *graph, const qdbg_view *inputs,
+                                   const float *const *params, qdbg__exec **out);
 void qdbg__exec_destroy(qdbg__exec *exec);
 
 /* True when the plan serves inputs of these shapes. */
 bool qdbg__exec_fits(const qdbg__exec *exec, const qdbg_view *inputs);
+
+/* True for a parameter that the plan was made from, beside shape arithmetic: it takes a new plan to
+ * change its elements. */
+bool qdbg__exec_is_baked(const qdbg__exec *exec, uint32_t value);
 
 /* Type and shape of a value in one run (dtype NONE when the graph does not reach it). */
 const qdbg_view *qdbg__exec_value(const qdbg__exec *exec, uint32_t value);

@@ -151,6 +151,7 @@ typedef struct pass {
     qdbg_ctx *ctx;
     const qdbg_graph *graph;
     qdbg__facts *facts;
+    const float *const *params; /* as in qdbg__facts_infer_with */
     bool strict;
     size_t max_in, max_out;
     const qdbg_view **in;        /* [max_in] of the node at hand */
@@ -215,7 +216,8 @@ static qdbg_status seed_values(pass *p, const qdbg_view *inputs)
         fact->view.dtype = value->dtype;
         fact->view.rank = value->rank;
         memcpy(fact->view.dims, value->dims, sizeof fact->view.dims);
-        fact->view.data = value->data ? value->data : (void *)(uintptr_t)no_elements;
+        const void *data = p->params && p->params[v] ? p->params[v] : value->data;
+        fact->view.data = (void *)(uintptr_t)(data ? data : no_elements);
         fact->known = true;
     }
     for (size_t i = 0; i < g->n_inputs; i++) {
@@ -365,6 +367,16 @@ static qdbg_status fold(pass *p, qdbg__infer *x)
     return status;
 }
 
+/* Inference may have read a constant (Resize its scales), and folding has read all. */
+static void mark_baked(pass *p, const qdbg__node *node, bool folded)
+{
+    if (!folded && !qdbg__node_is(node, "Resize") && !qdbg__node_is(node, "Upsample"))
+        return;
+    for (uint32_t i = 0; i < node->n_in; i++)
+        if (node->in[i] != QDBG_NONE && p->graph->values[node->in[i]].is_param)
+            p->facts->values[node->in[i]].baked = true;
+}
+
 static void keep_outputs(pass *p, const qdbg__node *node, bool folded)
 {
     bool literal = qdbg__node_is(node, "Constant");
@@ -423,6 +435,7 @@ static qdbg_status infer_node(pass *p, size_t n)
     }
     plan->scratch = x.scratch;
     plan->inferred = true;
+    mark_baked(p, node, plan->folded);
     keep_outputs(p, node, plan->folded);
     return QDBG_OK;
 }
@@ -479,8 +492,15 @@ static void free_pass(pass *p)
 qdbg_status qdbg__facts_infer(const qdbg_graph *graph, const qdbg_view *inputs, bool strict,
                               qdbg__facts *out)
 {
+    return qdbg__facts_infer_with(graph, inputs, NULL, strict, out);
+}
+
+qdbg_status qdbg__facts_infer_with(const qdbg_graph *graph, const qdbg_view *inputs,
+                                   const float *const *params, bool strict, qdbg__facts *out)
+{
     qdbg__facts facts = {0};
-    pass p = {.ctx = graph->ctx, .graph = graph, .facts = &facts, .strict = strict};
+    pass p = {
+        .ctx = graph->ctx, .graph = graph, .facts = &facts, .params = params, .strict = strict};
     qdbg_status status = QDBG_OK;
     facts.graph = graph;
     if (!alloc_facts(&p) || !alloc_pass(&p))

@@ -99,6 +99,7 @@ typedef struct qdbg__fact {
         view;   /* data: the elements where the value is constant (int shape arithmetic folded) */
     bool known; /* dtype and every dimension are known */
     bool owned; /* view.data belongs to the fact, not to the graph */
+    bool baked; /* a float parameter whose elements other facts were worked out from */
 } qdbg__fact;
 
 typedef struct qdbg__node_plan {
@@ -122,6 +123,10 @@ typedef struct qdbg__facts {
  * QDBG_E_UNSUPPORTED listing all unknown operators at once. Free with qdbg__facts_free. */
 qdbg_status qdbg__facts_infer(const qdbg_graph *graph, const qdbg_view *inputs, bool strict,
                               qdbg__facts *out);
+/* The same, with other elements than the graph's for float parameters: `params` [n_values], NULL
+ * where the graph's hold. When those of a `baked` one change, the facts are out of date. */
+qdbg_status qdbg__facts_infer_with(const qdbg_graph *graph, const qdbg_view *inputs,
+                                   const float *const *params, bool strict, qdbg__facts *out);
 void qdbg__facts_free(qdbg__facts *facts);
 
 #endif

@@ -5,14 +5,15 @@
 
 static qdbg_status builtin_prepare(qdbg_model *m, const qdbg_view *inputs)
 {
-    if (m->exec && qdbg__exec_fits(m->exec, inputs))
+    if (m->exec && !m->stale && qdbg__exec_fits(m->exec, inputs))
         return QDBG_OK;
     qdbg__exec *exec;
-    qdbg_status status = qdbg__exec_create(m->graph, inputs, &exec);
+    qdbg_status status = qdbg__exec_create_with(m->graph, inputs, m->params, &exec);
     if (status != QDBG_OK)
         return status;
     qdbg__exec_destroy(m->exec);
     m->exec = exec;
+    m->stale = false;
     for (size_t i = 0; i < m->graph->n_outputs; i++)
         m->run_outputs[i] = *qdbg__exec_value(exec, m->graph->outputs[i]);
     return QDBG_OK;
@@ -54,6 +55,10 @@ static qdbg_status builtin_set(qdbg_model *m, uint32_t value, const float *data,
     if (count > 0)
         memcpy(m->own_params[value], data, count * sizeof *data);
     m->params[value] = m->own_params[value];
+    if (m->exec && qdbg__exec_is_baked(m->exec, value)) {
+        m->prepared = false;
+        m->stale = true;
+    }
     return QDBG_OK;
 }
 

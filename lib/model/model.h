@@ -40,6 +40,7 @@ struct qdbg_model {
     bool prepared;
 
     qdbg__exec *exec;     /* built-in: the plan, or NULL */
+    bool stale;           /* built-in: a parameter that the plan was made from has changed */
     const float **params; /* built-in: [n_values] current elements of float32 parameters */
     float **own_params;   /* built-in: [n_values] those that were set, owned */
 
