@@ -4,8 +4,9 @@
 
 #include <cblas.h>
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
+
+#include "../base/sort.h"
 
 #define MAX_SWEEPS 100
 #define MAX_VISITS 200000
@@ -137,7 +138,7 @@ static qdbg_status factor_group(void *arg, uint64_t g, uint32_t worker)
     weighed *sorted = j->sorted + worker * d;
     for (uint32_t i = 0; i < d; i++)
         sorted[i] = (weighed){h[i * d + i], i};
-    qsort(sorted, d, sizeof *sorted, by_weight);
+    qdbg__sort(sorted, d, sizeof *sorted, by_weight);
     for (size_t i = 0; i < d; i++)
         order[i] = sorted[i].index;
     for (size_t i = 0; i < d; i++)

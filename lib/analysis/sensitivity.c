@@ -1,7 +1,8 @@
 #include "sensitivity.h"
 
 #include <math.h>
-#include <stdlib.h>
+
+#include "../base/sort.h"
 
 void qdbg_sensitivity_row_init(qdbg_sensitivity_row *row)
 {
@@ -147,7 +148,7 @@ static qdbg_status take_rows(const sweep *w, qdbg_sensitivity **out)
     }
     share_noise(s);
     if (s->n > 1)
-        qsort(s->rows, s->n, sizeof *s->rows, by_harm);
+        qdbg__sort(s->rows, s->n, sizeof *s->rows, by_harm);
     *out = s;
     return QDBG_OK;
 }

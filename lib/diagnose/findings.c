@@ -1,7 +1,7 @@
 /* One row for each quantizer: its numbers, and why it harms. */
 #include <math.h>
-#include <stdlib.h>
 
+#include "../base/sort.h"
 #include "walk.h"
 
 /* From here on the largest channel is said to rule the scale of all. */
@@ -39,7 +39,7 @@ static qdbg_status measure_spread(qdbg__chart *c, const qdbg__quantizer *q, spre
         ends[n++] = end;
     }
     if (n > 0) {
-        qsort(ends, n, sizeof *ends, ascending);
+        qdbg__sort(ends, n, sizeof *ends, ascending);
         out->median =
             n % 2 ? (double)ends[n / 2] : ((double)ends[n / 2 - 1] + (double)ends[n / 2]) / 2;
         out->ratio = out->largest / out->median;
