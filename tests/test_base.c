@@ -388,6 +388,43 @@ static void log_takes_what_its_level_lets_through(void **state)
     qdbg_ctx_log(NULL, QDBG_LOG_ERROR, "x");
 }
 
+/* Calls the library, which clears the record of failures. */
+static void call_back(void *user, int32_t level, const char *message)
+{
+    qdbg_ctx *ctx = *(qdbg_ctx **)user;
+    qdbg_quant_spec spec = QDBG_QUANT_SPEC_INIT;
+    qdbg_encoding e = QDBG_ENCODING_INIT;
+    (void)level, (void)message;
+    if (ctx)
+        assert_ok(qdbg_encoding_from_range(ctx, &spec, 0, 1, &e));
+}
+
+/* What a call returns is what it failed with, and its words are there to be read after it. */
+static void log_may_call_the_library(void **state)
+{
+    qdbg_ctx_options o = QDBG_CTX_OPTIONS_INIT;
+    qdbg_error_info info = QDBG_ERROR_INFO_INIT;
+    qdbg_ctx *ctx = NULL;
+    qdbg_graph *graphs[64] = {NULL};
+    qdbg_status status = QDBG_OK;
+    int n = 0;
+    (void)state;
+    o.log = call_back;
+    o.log_user = &ctx;
+    o.memory_limit = 4096;
+    assert_ok(qdbg_ctx_create(&o, &ctx));
+    while (n < 64 && (status = qdbg_graph_create(ctx, 13, &graphs[n])) == QDBG_OK)
+        n++;
+    assert_int_equal(status, QDBG_E_LIMIT);
+    assert_null(graphs[n]);
+    assert_ok(qdbg_ctx_error(ctx, &info));
+    assert_int_equal(info.status, QDBG_E_LIMIT);
+    assert_non_null(strstr(info.message, "ceiling"));
+    while (n > 0)
+        qdbg_graph_destroy(graphs[--n]);
+    qdbg_ctx_destroy(ctx);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -404,6 +441,7 @@ int main(void)
         cmocka_unit_test(percent_signs_are_text),
         cmocka_unit_test(long_texts_are_cut_between_characters),
         cmocka_unit_test(log_takes_what_its_level_lets_through),
+        cmocka_unit_test(log_may_call_the_library),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

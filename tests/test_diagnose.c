@@ -388,6 +388,36 @@ static void bad_options_are_refused(void **state)
     world_end(&w);
 }
 
+static int32_t no_batch(void *user, uint64_t index, qdbg_batch *batch)
+{
+    int *asked = user;
+    (void)index, (void)batch;
+    ++*asked;
+    return 1;
+}
+
+/* A long walk over the data must not end in words about an option. */
+static void bad_simulations_are_refused_before_the_data_are_read(void **state)
+{
+    world w;
+    int asked = 0;
+    qdbg_diagnosis *d = NULL;
+    qdbg_dataset set = QDBG_DATASET_INIT;
+    (void)state;
+    world_begin(&w, gemms, false, 2);
+    set.n_batches = 3;
+    set.user = &asked;
+    set.batch = no_batch;
+    w.o.calibration = w.o.evaluation = &set;
+    w.o.sim.weight_bits = 99;
+    assert_fails(w.ctx, qdbg_diagnose(w.m, &w.o, &d), QDBG_E_INVALID, "bits");
+    assert_int_equal(asked, 0);
+    w.o.sim.weight_bits = 8;
+    assert_fails(w.ctx, qdbg_diagnose(w.m, &w.o, &d), QDBG_E_CALLBACK, "");
+    assert_int_equal(asked, 1);
+    world_end(&w);
+}
+
 /* ---- metrics ---- */
 
 static int32_t sum_outputs(void *user, void *state, const qdbg_metric_input *in)
@@ -585,6 +615,7 @@ int main(void)
         cmocka_unit_test(batch_norms_are_folded_unless_told_not_to),
         cmocka_unit_test(bypassed_kinds_lose_nothing),
         cmocka_unit_test(bad_options_are_refused),
+        cmocka_unit_test(bad_simulations_are_refused_before_the_data_are_read),
         cmocka_unit_test(custom_metric_is_what_is_judged_by),
         cmocka_unit_test(errors_that_only_add_up_have_no_culprit),
         cmocka_unit_test(coarse_grids_are_all_named),

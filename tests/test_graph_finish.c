@@ -434,6 +434,32 @@ static void ends_may_coincide(void **state)
     qdbg_ctx_destroy(ctx);
 }
 
+static void ask_back(void *user, int32_t level, const char *message)
+{
+    qdbg_quant_spec spec = QDBG_QUANT_SPEC_INIT;
+    qdbg_encoding e = QDBG_ENCODING_INIT;
+    (void)level, (void)message;
+    qdbg_encoding_from_range(*(qdbg_ctx **)user, &spec, 0, 1, &e);
+}
+
+/* A misfit is told in full although the log's own call has cleared the record meanwhile. */
+static void misfits_are_told_after_a_log_that_calls_the_library(void **state)
+{
+    qdbg_ctx_options o = QDBG_CTX_OPTIONS_INIT;
+    qdbg_ctx *ctx = NULL;
+    (void)state;
+    o.log = ask_back;
+    o.log_user = &ctx;
+    assert_ok(qdbg_ctx_create(&o, &ctx));
+    qdbg_graph *g = make_graph(ctx, 13);
+    uint32_t x[2] = {make_input(g, "x", DIMS(1, 2)), make_input(g, "z", DIMS(1, 3))};
+    assert_ok(qdbg_graph_add_output(g, make_node(g, "Add", "sum", x, 2, NULL)));
+    assert_fails(ctx, qdbg_graph_finish(g), QDBG_E_SHAPE, "Add 'sum'");
+    assert_string_equal(error_of(ctx).node, "sum");
+    qdbg_graph_destroy(g);
+    qdbg_ctx_destroy(ctx);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -449,6 +475,7 @@ int main(void)
         cmocka_unit_test(sorted_graph_keeps_the_order_of_adding),
         cmocka_unit_test(shapes_are_inferred_up_to_what_is_unknown),
         cmocka_unit_test(ends_may_coincide),
+        cmocka_unit_test(misfits_are_told_after_a_log_that_calls_the_library),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

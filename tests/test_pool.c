@@ -1,9 +1,11 @@
 /* The thread pool (lib/base/pool.h). */
+#define _POSIX_C_SOURCE 200809L
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdatomic.h>
 #include <sched.h>
+#include <signal.h>
 #include <string.h>
 #include <cmocka.h>
 
@@ -202,6 +204,39 @@ static void threads_start_with_the_first_call_that_needs_them(void **state)
     heap_end(&h, ctx);
 }
 
+/* One of two items, each on a thread of its own. */
+typedef struct masks {
+    meeting m;
+    atomic_int open; /* signals that workers let through */
+} masks;
+
+static qdbg_status look_at_mask(void *arg, uint64_t index, uint32_t worker)
+{
+    static const int signals[] = {SIGTERM, SIGINT, SIGALRM, SIGUSR1, SIGCHLD};
+    masks *k = arg;
+    sigset_t set;
+    pthread_sigmask(SIG_SETMASK, NULL, &set);
+    for (size_t i = 0; worker > 0 && i < sizeof signals / sizeof *signals; i++)
+        k->open += sigismember(&set, signals[i]) != 1;
+    return meet(&k->m, index, worker);
+}
+
+/* Signals are the host's: its own threads get them, and the calling one's mask stays. */
+static void workers_get_no_signals(void **state)
+{
+    masks k = {.m = {.wanted = MAX_THREADS, .caller = pthread_self()}};
+    sigset_t before, after;
+    (void)state;
+    qdbg_ctx *ctx = make_ctx(MAX_THREADS);
+    pthread_sigmask(SIG_SETMASK, NULL, &before);
+    assert_ok(qdbg__parallel_for(ctx, MAX_THREADS, look_at_mask, &k));
+    pthread_sigmask(SIG_SETMASK, NULL, &after);
+    assert_int_equal(k.open, 0);
+    for (int s = 1; s < 32; s++)
+        assert_int_equal(sigismember(&before, s), sigismember(&after, s));
+    qdbg_ctx_destroy(ctx);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -210,6 +245,7 @@ int main(void)
         cmocka_unit_test(lowest_failure_is_told_whatever_the_timing),
         cmocka_unit_test(one_item_and_none),
         cmocka_unit_test(workers_may_allocate),
+        cmocka_unit_test(workers_get_no_signals),
         cmocka_unit_test(threads_start_with_the_first_call_that_needs_them),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

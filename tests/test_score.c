@@ -83,6 +83,9 @@ static void arrays_are_cut_into_batches(void **state)
             next += batch.n_samples;
         }
         assert_int_equal(next, 10);
+        qdbg_batch beyond = {.struct_size = sizeof beyond};
+        assert_int_not_equal(set.batch(set.user, set.n_batches, &beyond), 0);
+        assert_int_not_equal(set.batch(set.user, UINT64_MAX, &beyond), 0);
         qdbg_arrays_destroy(arrays);
     }
     qdbg_arrays_destroy(NULL);

@@ -402,6 +402,76 @@ static void shapes_may_change_from_batch_to_batch(void **state)
     qdbg_ctx_destroy(ctx);
 }
 
+/* ---- how samples are dealt out ---- */
+
+#define STRETCHES 32
+
+typedef struct deal {
+    uint64_t sizes[STRETCHES];
+    int n;
+} deal;
+
+static int32_t note_stretch(void *user, void *state, const qdbg_metric_input *in)
+{
+    deal *d = user;
+    (void)state;
+    if (d->n == STRETCHES)
+        return 1;
+    d->sizes[d->n++] = in->n_samples;
+    return 0;
+}
+
+static int32_t agree(void *user, const void *state, double *score)
+{
+    (void)user, (void)state;
+    *score = 1;
+    return 0;
+}
+
+/* y of 8 MiB a sample: few samples fit into a stretch, which the number of threads must not
+ * change. (A metric may add floats, and then cuts show.) */
+static deal deal_on(uint32_t threads)
+{
+    static float zeros[12];
+    static const int64_t shape[] = {1, 1 << 21};
+    deal d = {.n = 0};
+    qdbg_ctx *ctx = make_ctx(threads);
+    qdbg_graph *g = make_graph(ctx, 13);
+    qdbg_view list, x = make_view(DIMS(12, 1), zeros);
+    uint32_t in[2] = {make_input(g, "x", DIMS(1, 1))};
+    qdbg_metric metric = metric_of(QDBG_METRIC_CUSTOM);
+    qdbg_arrays *arrays;
+    qdbg_dataset set;
+    double score;
+    assert_ok(qdbg_view_init(&list, QDBG_I64, 1, DIMS(2), (void *)(uintptr_t)shape));
+    assert_ok(qdbg_graph_add_parameter(g, "shape", &list, &in[1]));
+    make_finish(g, make_node(g, "Expand", "y", in, 2, NULL));
+    qdbg_model *m = builtin_model(g);
+    assert_ok(qdbg_arrays_create(ctx, &x, 1, NULL, 12, &arrays));
+    assert_ok(qdbg_arrays_dataset(arrays, &set));
+    metric.user = &d;
+    metric.update = note_stretch;
+    metric.result = agree;
+    assert_ok(qdbg_model_evaluate(m, &set, &metric, &score));
+    qdbg_arrays_destroy(arrays);
+    qdbg_model_destroy(m);
+    qdbg_graph_destroy(g);
+    qdbg_ctx_destroy(ctx);
+    return d;
+}
+
+static void stretches_do_not_depend_on_threads(void **state)
+{
+    deal one = deal_on(1);
+    (void)state;
+    assert_true(one.n > 1);
+    for (uint32_t threads = 2; threads <= 8; threads += 3) {
+        deal more = deal_on(threads);
+        assert_int_equal(more.n, one.n);
+        assert_memory_equal(more.sizes, one.sizes, sizeof one.sizes);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -414,6 +484,7 @@ int main(void)
         cmocka_unit_test(scalar_outputs_are_scored_one_by_one),
         cmocka_unit_test(scalar_input_goes_with_every_sample),
         cmocka_unit_test(shapes_may_change_from_batch_to_batch),
+        cmocka_unit_test(stretches_do_not_depend_on_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
