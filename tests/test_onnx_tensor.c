@@ -243,6 +243,10 @@ static void a_model_named_without_a_folder_finds_its_external_data(void **state)
     write_file(inside(&f, "model.onnx"), file.data, file.size);
     assert_int_equal(chdir(f.path), 0);
     assert_int_equal(qdbg_onnx_load_file(ctx_of(state), "model.onnx", &graph), QDBG_OK);
+    qdbg_graph_destroy(graph);
+    graph = NULL; /* "" is what dirname() makes of the same */
+    assert_int_equal(qdbg_onnx_load_memory(ctx_of(state), file.data, file.size, "", &graph),
+                     QDBG_OK);
     assert_int_equal(chdir(before), 0);
     qdbg_graph_destroy(graph);
     remove(inside(&f, "model.onnx"));

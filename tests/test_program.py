@@ -420,6 +420,11 @@ def test_integer_input(t):
     t.write("ids_f4.npy", npy("f4", (10, 3), ids))
     wanted = without_seconds(t.diagnose(inputs="ids.npy", model="m.onnx"))
     expect(without_seconds(t.diagnose(inputs="ids_u1.npy", model="m.onnx")) == wanted, "uint8")
+    t.write("ids_u8.npy", npy("u8", (10, 3), ids))
+    expect(without_seconds(t.diagnose(inputs="ids_u8.npy", model="m.onnx")) == wanted, "uint64")
+    t.write("ids_u8.npy", npy("u8", (10, 3), ids[:29] + [2 ** 64 - 4]))
+    t.refuse("ids_u8.npy: sample 9: a number beyond int64 does not fit into int64", "m.onnx",
+             "--inputs", "ids_u8.npy", "--quiet")
     t.refuse("ids_f4.npy: holds float32, but the model's input 'ids' is int64", "m.onnx",
              "--inputs", "ids_f4.npy")
     t.refuse("--mean: the model's input 'ids' is int64, not float32", "m.onnx", "--inputs",
@@ -574,6 +579,10 @@ def test_labels(t):
         values[3] = value
         t.write("bad.npy", npy("i8", (20,), values))
         t.refuse(f"bad.npy: sample 3: label {value} is not in 0..9", *x)
+    t.write("bad.npy", npy("u8", (20,), good))
+    expect(t.run(*x)[0] == 0, "labels of uint64")
+    t.write("bad.npy", npy("u8", (20,), good[:3] + [2 ** 63] + good[4:]))
+    t.refuse("bad.npy: sample 3: the label is beyond int64", *x)
     t.write("bad.npy", npy("u1", (19,), good[1:]))
     t.refuse("bad.npy: 19 labels, but x.npy has 20 samples", *x)
     t.refuse("bad.npy: 19 labels, but x.npy has 20 samples", *x, "--limit", "5")

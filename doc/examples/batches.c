@@ -73,14 +73,21 @@ static bool convert_integers(const sample_input *in, const void *raw, uint64_t f
     int64_t block[BLOCK];
     for (uint64_t at = 0; at < n * in->size; at += BLOCK) {
         const uint64_t left = n * in->size - at, count = left < BLOCK ? left : BLOCK;
-        npy_to_int64(in->array.type, (const char *)raw + at * element, count, block);
-        for (uint64_t i = 0; i < count; i++) {
+        const uint64_t fit =
+            npy_to_int64(in->array.type, (const char *)raw + at * element, count, block);
+        for (uint64_t i = 0; i < fit; i++) {
             if (!put_integer(in->view.data, in->view.dtype, at + i, block[i])) {
                 console_error("%s: sample %llu: %lld does not fit into %s", in->path,
                               (unsigned long long)(first + (at + i) / in->size),
                               (long long)block[i], qdbg_dtype_name(in->view.dtype));
                 return false;
             }
+        }
+        if (fit < count) {
+            console_error("%s: sample %llu: a number beyond int64 does not fit into %s", in->path,
+                          (unsigned long long)(first + (at + fit) / in->size),
+                          qdbg_dtype_name(in->view.dtype));
+            return false;
         }
     }
     return true;

@@ -51,9 +51,9 @@ bool npy_is_float(npy_type type);
 /* Read elements [first, first + n) into `raw`, n * npy_element_size bytes. */
 bool npy_read(const npy_array *array, uint64_t first, uint64_t n, void *raw, npy_error *error);
 
-/* Convert what npy_read gave. To float32: rounded to nearest. To int64: integers and bools only; a
- * uint64 beyond int64 becomes INT64_MAX. */
+/* Convert what npy_read gave. To float32: rounded to nearest. To int64: integers and bools only;
+ * returns `n`, or the index of the first uint64 that int64 cannot hold, where it stops. */
 void npy_to_float(npy_type type, const void *raw, uint64_t n, float *out);
-void npy_to_int64(npy_type type, const void *raw, uint64_t n, int64_t *out);
+uint64_t npy_to_int64(npy_type type, const void *raw, uint64_t n, int64_t *out);
 
 #endif

@@ -77,7 +77,18 @@ void npy_to_float(npy_type type, const void *raw, uint64_t n, float *out)
     }
 }
 
-void npy_to_int64(npy_type type, const void *raw, uint64_t n, int64_t *out)
+static uint64_t unsigned_to_int64(const unsigned char *raw, uint64_t n, int64_t *out)
+{
+    for (uint64_t i = 0; i < n; i++) {
+        const uint64_t v = load(raw + i * 8, 8);
+        if (v > INT64_MAX)
+            return i;
+        out[i] = (int64_t)v;
+    }
+    return n;
+}
+
+uint64_t npy_to_int64(npy_type type, const void *raw, uint64_t n, int64_t *out)
 {
     switch (type) {
     case NPY_BOOL:
@@ -95,7 +106,7 @@ void npy_to_int64(npy_type type, const void *raw, uint64_t n, int64_t *out)
     case NPY_I32:
         CONVERT(4, (int32_t)v);
     case NPY_U64:
-        CONVERT(8, v > INT64_MAX ? INT64_MAX : (int64_t)v);
+        return unsigned_to_int64(raw, n, out);
     case NPY_I64:
         CONVERT(8, (int64_t)v);
     case NPY_F16:
@@ -103,4 +114,5 @@ void npy_to_int64(npy_type type, const void *raw, uint64_t n, int64_t *out)
     case NPY_F64:
         break;
     }
+    return n;
 }

@@ -259,8 +259,11 @@ static bool read_labels(samples *s, const npy_array *array, const char *path)
         console_error("%s: %s", path, error.text);
         ok = false;
     }
-    if (ok)
-        npy_to_int64(array->type, raw, s->n, s->labels);
+    const uint64_t fit = ok ? npy_to_int64(array->type, raw, s->n, s->labels) : 0;
+    if (ok && fit < s->n) {
+        console_error("%s: sample %llu: the label is beyond int64", path, (unsigned long long)fit);
+        ok = false;
+    }
     free(raw);
     return ok;
 }
