@@ -281,6 +281,10 @@ static void results_too_large_to_count_are_refused(void **state)
     a = node(&w, "Expand", "a", IDS(w.x, shape));
     assert_refused(&w, a, false, QDBG_E_SHAPE, "'shape' has 9 entries, at most 8 can be");
     end(&w);
+    begin(&w, 13, QDBG_F32, 3, INTS(4, (int64_t)1 << 62, (int64_t)1 << 62));
+    a = node(&w, "Relu", "a", IDS(w.x));
+    assert_refused(&w, a, false, QDBG_E_SHAPE, "input 'x' would have more elements");
+    end(&w);
 }
 
 /* ---- folding ---- */

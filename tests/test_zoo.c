@@ -77,8 +77,8 @@ static double compare_logits(const char *folder, const zoo_model *model, const r
     if (!npy_load(zoo_path(folder, model->name, "_reference_logits.npy", path, sizeof path),
                   &reference, &why))
         fail_msg("%s %s", path, why);
-    assert_int_equal(reference.dims[1], r->classes);
-    for (size_t i = 0; i < (size_t)reference.dims[0]; i++) {
+    assert_int_equal(reference.array.dims[1], r->classes);
+    for (size_t i = 0; i < (size_t)reference.array.dims[0]; i++) {
         double scale = 0.0, error = 0.0;
         for (size_t c = 0; c < r->classes; c++) {
             double want = npy_at(&reference, i * r->classes + c);

@@ -42,6 +42,44 @@ const zoo_model zoo_models[ZOO_MODELS] = {
      {1}},
 };
 
+bool npy_load(const char *path, npy *out, const char **why)
+{
+    static npy_error error; /* *why outlives the call */
+    npy n = {.raw = NULL};
+    if (!npy_open(path, &n.array, &error)) {
+        *why = error.text;
+        return false;
+    }
+    n.count = (size_t)n.array.count;
+    n.raw = malloc(n.count * npy_element_size(n.array.type) + 1);
+    bool ok = n.raw && npy_read(&n.array, 0, n.array.count, n.raw, &error);
+    *why = ok ? NULL : n.raw ? error.text : "out of memory";
+    npy_close(&n.array);
+    if (ok)
+        *out = n;
+    else
+        free(n.raw);
+    return ok;
+}
+
+void npy_free(npy *array)
+{
+    free(array->raw);
+    *array = (npy){.raw = NULL};
+}
+
+double npy_at(const npy *n, size_t i)
+{
+    const char *raw = (const char *)n->raw + i * npy_element_size(n->array.type);
+    float real = 0;
+    int64_t whole = 0;
+    if (npy_is_float(n->array.type))
+        npy_to_float(n->array.type, raw, 1, &real);
+    else
+        npy_to_int64(n->array.type, raw, 1, &whole);
+    return npy_is_float(n->array.type) ? (double)real : (double)whole;
+}
+
 char *zoo_path(const char *folder, const char *name, const char *suffix, char *text, size_t size)
 {
     snprintf(text, size, "%s/%s%s", folder, name, suffix);

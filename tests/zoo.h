@@ -4,7 +4,21 @@
 
 #include <qdebug/graph.h>
 
-#include "npy.h"
+#include "../doc/examples/npy.h"
+
+/* A whole array, as it lies in its file. */
+typedef struct npy {
+    npy_array array;
+    size_t count;
+    void *raw; /* freed by npy_free */
+} npy;
+
+/* False when the file cannot be read; *why then says why, and nothing is left to free. */
+bool npy_load(const char *path, npy *out, const char **why);
+void npy_free(npy *array);
+
+/* Element `i` as a number. */
+double npy_at(const npy *array, size_t i);
 
 typedef struct zoo_model {
     const char *name;   /* of the file, without .onnx */
