@@ -434,6 +434,85 @@ static void ends_may_coincide(void **state)
     qdbg_ctx_destroy(ctx);
 }
 
+/* x -> MatMul with a copy of a copy of w -> y; `told`: the first copy is an output. Nodes are added
+ * in reverse. */
+static qdbg_graph *net_of_copies(qdbg_ctx *ctx, bool told)
+{
+    static const float w[] = {1, 2, 3, 4};
+    uint32_t a, b, y;
+    qdbg_graph *g = make_graph(ctx, 13);
+    uint32_t x = make_input(g, "x", DIMS(1, 2)), p = make_param(g, "w", DIMS(2, 2), w);
+    assert_ok(qdbg_graph_add_value(g, "a", QDBG_F32, QDBG_RANK_UNKNOWN, NULL, &a));
+    assert_ok(qdbg_graph_add_value(g, "b", QDBG_DTYPE_NONE, QDBG_RANK_UNKNOWN, NULL, &b));
+    assert_ok(qdbg_graph_add_value(g, "y", QDBG_DTYPE_NONE, QDBG_RANK_UNKNOWN, NULL, &y));
+    const uint32_t in[] = {x, b};
+    assert_ok(qdbg_graph_add_node(g, "MatMul", "m", in, 2, &y, 1, NULL));
+    assert_ok(qdbg_graph_add_node(g, "Identity", "second", &a, 1, &b, 1, NULL));
+    assert_ok(qdbg_graph_add_node(g, "Identity", "first", &p, 1, &a, 1, NULL));
+    assert_ok(qdbg_graph_add_output(g, y));
+    if (told)
+        assert_ok(qdbg_graph_add_output(g, a));
+    assert_ok(qdbg_graph_finish(g));
+    return g;
+}
+
+/* Behind Identity a weight is a weight: quantized, and set by its own name. */
+static void copies_of_parameters_are_the_parameters(void **state)
+{
+    (void)state;
+    for (int told = 0; told < 2; told++) {
+        static const float doubled[] = {2, 4, 6, 8}, want[] = {20, 28};
+        float one[] = {1, 3}, result[2], copy[4];
+        qdbg_ctx *ctx = make_ctx(1);
+        qdbg_graph *g = net_of_copies(ctx, told);
+        uint32_t w = value_of(g, "w");
+        assert_int_equal(g->n_nodes, 1 + told); /* the output is still computed */
+        const qdbg__node *m = &g->nodes[g->values[value_of(g, "y")].producer];
+        assert_string_equal(m->name, "m");
+        assert_int_equal(m->in[1], w);
+        assert_int_equal(g->values[w].n_consumers, 1 + told);
+        assert_int_equal(g->values[value_of(g, "b")].n_consumers, 0);
+        assert_int_equal(g->values[value_of(g, "b")].producer, QDBG_NONE);
+        qdbg_model *model = builtin_model(g);
+        qdbg_sim *sim;
+        assert_ok(qdbg_sim_create(model, NULL, &sim));
+        assert_int_not_equal(qdbg_sim_find_quantizer(sim, "w"), QDBG_NONE);
+        qdbg_sim_destroy(sim);
+        assert_ok(qdbg_model_set_parameter(model, w, doubled, 4));
+        qdbg_view x = make_view(DIMS(1, 2), one);
+        qdbg_view out[] = {make_view(DIMS(1, 2), result), make_view(DIMS(2, 2), copy)};
+        assert_ok(qdbg_model_run(model, &x, 1, out, 1 + (uint32_t)told));
+        assert_memory_equal(result, want, sizeof want);
+        if (told)
+            assert_memory_equal(copy, doubled, sizeof copy);
+        qdbg_model_destroy(model);
+        qdbg_graph_destroy(g);
+        qdbg_ctx_destroy(ctx);
+    }
+}
+
+/* An Identity of itself, or of an input, is no copy of a parameter. */
+static void other_identities_stay(void **state)
+{
+    uint32_t loop, y;
+    qdbg_ctx *ctx = make_ctx(1);
+    qdbg_graph *g = make_graph(ctx, 13);
+    (void)state;
+    uint32_t x = make_input(g, "x", DIMS(1, 2)), i = make_node(g, "Identity", "i", &x, 1, NULL);
+    make_finish(g, make_node(g, "Relu", "y", &i, 1, NULL));
+    assert_int_equal(g->n_nodes, 2);
+    qdbg_graph_destroy(g);
+    g = make_graph(ctx, 13);
+    assert_ok(qdbg_graph_add_value(g, "loop", QDBG_F32, QDBG_RANK_UNKNOWN, NULL, &loop));
+    assert_ok(qdbg_graph_add_value(g, "y", QDBG_F32, QDBG_RANK_UNKNOWN, NULL, &y));
+    assert_ok(qdbg_graph_add_node(g, "Identity", "turn", &loop, 1, &loop, 1, NULL));
+    assert_ok(qdbg_graph_add_node(g, "Relu", "r", &loop, 1, &y, 1, NULL));
+    assert_ok(qdbg_graph_add_output(g, y));
+    assert_fails(ctx, qdbg_graph_finish(g), QDBG_E_INVALID, "cycle");
+    qdbg_graph_destroy(g);
+    qdbg_ctx_destroy(ctx);
+}
+
 static void ask_back(void *user, int32_t level, const char *message)
 {
     qdbg_quant_spec spec = QDBG_QUANT_SPEC_INIT;
@@ -475,6 +554,8 @@ int main(void)
         cmocka_unit_test(sorted_graph_keeps_the_order_of_adding),
         cmocka_unit_test(shapes_are_inferred_up_to_what_is_unknown),
         cmocka_unit_test(ends_may_coincide),
+        cmocka_unit_test(copies_of_parameters_are_the_parameters),
+        cmocka_unit_test(other_identities_stay),
         cmocka_unit_test(misfits_are_told_after_a_log_that_calls_the_library),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

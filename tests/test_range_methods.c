@@ -184,6 +184,26 @@ static void cross_entropy_keeps_the_softmax(void **state)
     qdbg_observer_destroy(o);
 }
 
+/* The span that is tried outside of the observed one ends where float32 does. */
+static void cross_entropy_of_the_largest_logits_is_finite(void **state)
+{
+    static const float x[] = {FLT_MAX, -FLT_MAX, 0, 1, -FLT_MAX, FLT_MAX, 3e38f, -3e38f};
+    (void)state;
+    for (uint32_t bits = 2; bits <= 8; bits += 3) {
+        qdbg_observer_options options = QDBG_OBSERVER_OPTIONS_INIT;
+        qdbg_observer *o;
+        qdbg_quant_spec spec = spec_of(bits, QDBG_ASYMMETRIC);
+        qdbg_range_options r = method_of(QDBG_RANGE_CROSS_ENTROPY);
+        span found;
+        options.collect = QDBG_OBSERVE_ROWS;
+        assert_ok(qdbg_observer_create(ctx, &options, &o));
+        assert_ok(qdbg_observer_observe(o, x, 2, 4));
+        assert_ok(qdbg_observer_range(o, 0, &r, &spec, &found.min, &found.max));
+        assert_true(isfinite(found.min) && isfinite(found.max) && found.min < found.max);
+        qdbg_observer_destroy(o);
+    }
+}
+
 /* ---- moving average ---- */
 
 static void moving_average_goes_by_batches(void **state)
@@ -346,6 +366,7 @@ int main(void)
         TEST(percentile_100_is_min_max),
         TEST(entropy_clips_tails_and_knows_any_bits),
         TEST(cross_entropy_keeps_the_softmax),
+        TEST(cross_entropy_of_the_largest_logits_is_finite),
         TEST(moving_average_goes_by_batches),
         TEST(odd_data_are_met),
         TEST(small_ranges_use_all_levels),

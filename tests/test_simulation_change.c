@@ -176,6 +176,44 @@ static void custom_range_holds_for_all_channels_of_a_weight(void **state)
     assert_true(encoding_of(w->sim, "w1", 3).scale == FLT_MIN); /* all zero now */
 }
 
+/* Encodings made after qdbg_model_set_parameter() are those of the new elements, as in a simulation
+ * that was made after it. */
+static void new_encodings_are_of_the_weights_of_today(void **state)
+{
+    (void)state;
+    for (int call = 0; call < 3; call++) {
+        void *fixture = NULL;
+        float elements[24];
+        qdbg_sim *after = NULL;
+        begin(&fixture);
+        world *w = fixture;
+        uint32_t v = value_of(w->g, "w1"), q = qdbg_sim_find_quantizer(w->sim, "w1");
+        qdbg_quant_spec spec = info_of(w->sim, "w1").spec;
+        spec.bits = 5;
+        assert_ok(qdbg_sim_set_range(w->sim, q, -1, 1));
+        if (call < 2)
+            assert_ok(qdbg_sim_clear_range(w->sim, q));
+        assert_ok(qdbg_model_get_parameter(w->m, v, elements, 24));
+        for (int i = 0; i < 24; i++)
+            elements[i] *= 3;
+        assert_ok(qdbg_model_set_parameter(w->m, v, elements, 24));
+        assert_ok(qdbg_sim_create(w->m, NULL, &after));
+        if (call == 0) {
+            assert_ok(qdbg_sim_set_spec(w->sim, q, &spec));
+            assert_ok(qdbg_sim_set_spec(after, q, &spec));
+        } else if (call == 1) {
+            assert_ok(qdbg_sim_set_bits(w->sim, q, 5));
+            assert_ok(qdbg_sim_set_bits(after, q, 5));
+        } else {
+            assert_ok(qdbg_sim_clear_range(w->sim, q));
+        }
+        qdbg_encoding got = encoding_of(w->sim, "w1", 0), want = encoding_of(after, "w1", 0);
+        assert_true(same_encoding(&got, &want));
+        qdbg_sim_destroy(after);
+        end(&fixture);
+    }
+}
+
 static void bad_ranges_are_refused(void **state)
 {
     world *w = *state;
@@ -253,6 +291,7 @@ int main(void)
         TEST(bad_ranges_are_refused),
         TEST(quantizers_are_switched_alone_or_by_kind),
         TEST(reading_checks_its_arguments),
+        cmocka_unit_test(new_encodings_are_of_the_weights_of_today),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

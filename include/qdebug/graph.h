@@ -115,6 +115,9 @@ QDBG_API qdbg_status qdbg_graph_add_output(qdbg_graph *graph, uint32_t value);
 /**
  * Check the graph, sort its nodes topologically and infer types and shapes (for one sample where
  * the batch is symbolic) of what the library knows.
+ *
+ * Nodes that read an Identity of a parameter read the parameter itself from here on, so that a
+ * weight is known as one; an Identity that then nobody reads is dropped.
  * @return QDBG_OK; QDBG_E_INVALID (no output, a value used that nothing produces, a cycle; the
  *         message names node and value); QDBG_E_SHAPE, QDBG_E_TYPE (inputs of a known operator do
  *         not fit, or contradict a declared shape, of which dimension 0 does not count where the

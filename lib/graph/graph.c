@@ -36,7 +36,7 @@ static void free_attr(qdbg_ctx *ctx, qdbg__attr *a)
     qdbg__free(ctx, a->tensor.data, qdbg_view_count(&a->tensor), qdbg_dtype_size(a->tensor.dtype));
 }
 
-static void free_node(qdbg_ctx *ctx, qdbg__node *n)
+void qdbg__node_free(qdbg_ctx *ctx, qdbg__node *n)
 {
     for (size_t i = 0; i < n->n_attrs; i++)
         free_attr(ctx, &n->attrs[i]);
@@ -57,7 +57,7 @@ void qdbg_graph_destroy(qdbg_graph *g)
         qdbg__free(ctx, g->values[i].data, g->values[i].bytes, 1);
     }
     for (size_t i = 0; i < g->n_nodes; i++)
-        free_node(ctx, &g->nodes[i]);
+        qdbg__node_free(ctx, &g->nodes[i]);
     qdbg__free(ctx, g->values, g->values_capacity, sizeof *g->values);
     qdbg__free(ctx, g->nodes, g->nodes_capacity, sizeof *g->nodes);
     qdbg__free(ctx, g->inputs, g->inputs_capacity, sizeof *g->inputs);
@@ -298,7 +298,7 @@ qdbg_status qdbg_graph_add_node(qdbg_graph *g, const char *op_type, const char *
     n.in = n.name ? copy_ids(g->ctx, inputs, n_inputs) : NULL;
     n.out = n.in ? copy_ids(g->ctx, outputs, n_outputs) : NULL;
     if (!n.out) {
-        free_node(g->ctx, &n);
+        qdbg__node_free(g->ctx, &n);
         return g->ctx->error_status;
     }
     n.op = qdbg__op_find(op_type);
@@ -561,6 +561,7 @@ qdbg_status qdbg_graph_finish(qdbg_graph *g)
     if (status != QDBG_OK)
         return status;
     g->broken = true;
+    qdbg__topology_resolve_copies(g);
     status = qdbg__topology_sort(g);
     if (status == QDBG_OK)
         status = adopt_shapes(g);

@@ -79,6 +79,9 @@ const char *qdbg__attr_string(const qdbg__node *node, const char *name, const ch
 /* ints: returns the count, 0 when absent; `*values` is set when present. */
 uint32_t qdbg__attr_ints(const qdbg__node *node, const char *name, const int64_t **values);
 
+/* Free what a node holds. */
+void qdbg__node_free(qdbg_ctx *ctx, qdbg__node *node);
+
 bool qdbg__node_is(const qdbg__node *node, const char *op_type);
 
 #endif

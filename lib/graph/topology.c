@@ -30,6 +30,59 @@ static qdbg_status check_sources(const qdbg_graph *g)
     return QDBG_OK;
 }
 
+/* ---- copies of parameters ---- */
+
+/* The parameter that a value is a copy of, through any number of Identity nodes; or itself. */
+static uint32_t original_of(const qdbg_graph *g, uint32_t value)
+{
+    uint32_t v = value;
+    for (size_t hops = 0; hops <= g->n_nodes; hops++) { /* there may be cycles yet */
+        uint32_t producer = g->values[v].producer;
+        if (producer == QDBG_NONE)
+            return g->values[v].is_param ? v : value;
+        const qdbg__node *n = &g->nodes[producer];
+        if (!qdbg__node_is(n, "Identity") || n->n_in != 1 || n->n_out != 1 || n->in[0] == QDBG_NONE)
+            return value;
+        v = n->in[0];
+    }
+    return value;
+}
+
+static bool is_idle_copy(const qdbg_graph *g, const qdbg__node *n)
+{
+    return qdbg__node_is(n, "Identity") && n->n_out == 1 && n->out[0] != QDBG_NONE &&
+           !g->values[n->out[0]].is_output && original_of(g, n->out[0]) != n->out[0];
+}
+
+static void drop_idle_copies(qdbg_graph *g)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < g->n_nodes; i++) {
+        qdbg__node n = g->nodes[i];
+        if (is_idle_copy(g, &n)) {
+            g->values[n.out[0]].producer = QDBG_NONE;
+            qdbg__node_free(g->ctx, &n);
+            continue;
+        }
+        for (uint32_t k = 0; k < n.n_out; k++)
+            if (n.out[k] != QDBG_NONE)
+                g->values[n.out[k]].producer = (uint32_t)kept;
+        g->nodes[kept++] = n;
+    }
+    g->n_nodes = kept;
+}
+
+void qdbg__topology_resolve_copies(qdbg_graph *g)
+{
+    for (size_t i = 0; i < g->n_nodes; i++)
+        for (uint32_t k = 0; k < g->nodes[i].n_in; k++)
+            if (g->nodes[i].in[k] != QDBG_NONE)
+                g->nodes[i].in[k] = original_of(g, g->nodes[i].in[k]);
+    drop_idle_copies(g);
+}
+
+/* ---- order ---- */
+
 /* consumers of each value, as node numbers of the current order. */
 static qdbg_status fill_consumers(qdbg_graph *g)
 {
