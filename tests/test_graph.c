@@ -65,8 +65,10 @@ static void only_known_opsets_are_taken(void **state)
     assert_null(g);
     for (uint32_t opset = QDBG_OPSET_MIN; opset <= QDBG_OPSET_MAX; opset++) {
         assert_ok(qdbg_graph_create(ctx, opset, &g));
+        assert_int_equal(qdbg_graph_opset(g), opset);
         qdbg_graph_destroy(g);
     }
+    assert_int_equal(qdbg_graph_opset(NULL), 0);
     qdbg_graph_destroy(NULL);
 }
 

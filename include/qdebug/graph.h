@@ -151,6 +151,10 @@ QDBG_API uint32_t qdbg_graph_node_count(const qdbg_graph *graph);
 QDBG_API uint32_t qdbg_graph_input_count(const qdbg_graph *graph);
 QDBG_API uint32_t qdbg_graph_output_count(const qdbg_graph *graph);
 
+/** @return the opset that qdbg_graph_create() or the file gave, which is what decides where an
+ * operator keeps what was an attribute once and is an input now; 0 for NULL */
+QDBG_API uint32_t qdbg_graph_opset(const qdbg_graph *graph);
+
 /** @return the value that is input (output) number `index`; QDBG_NONE when there is none */
 QDBG_API uint32_t qdbg_graph_input(const qdbg_graph *graph, uint32_t index);
 QDBG_API uint32_t qdbg_graph_output(const qdbg_graph *graph, uint32_t index);

@@ -17,6 +17,11 @@ void qdbg_node_info_init(qdbg_node_info *info)
         *info = (qdbg_node_info)QDBG_NODE_INFO_INIT;
 }
 
+uint32_t qdbg_graph_opset(const qdbg_graph *g)
+{
+    return g ? g->opset : 0;
+}
+
 uint32_t qdbg_graph_value_count(const qdbg_graph *g)
 {
     return g ? (uint32_t)g->n_values : 0;
