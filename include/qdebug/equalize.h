@@ -9,13 +9,21 @@
  * (Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", arXiv
  * 1906.04721, section 4.1 and equation 11).
  *
- * A *joint* is a set of values whose channels must be scaled together: those before and behind a
- * Relu, LeakyRelu, PRelu, Clip, Identity, Dropout, MaxPool, AveragePool, GlobalAveragePool,
- * GlobalMaxPool, Flatten, Pad with zeros, folded BatchNormalization, and all those around an Add of
- * two of them (residual branches). The layers that compute one of them are its producers, those
- * that read one its consumers: Conv, ConvTranspose (grouped and depthwise, too), Gemm and MatMul.
- * A Clip needs bounds that are zero, or do not bind, or are a parameter with a number for each
- * channel, which is scaled along: qdbg_graph_expose_clips(). It is never replaced by Relu.
+ * A *joint* is a set of values whose channels must be scaled together: those before and behind
+ * - Relu, LeakyRelu, PRelu, Abs, Neg, Identity, Dropout, folded BatchNormalization; Mul and Div by
+ * a constant; Add and Sub of a constant by channel, which is scaled along;
+ * - Clip whose bounds are zero, or do not bind, or are a parameter with a number for each channel,
+ *   which is scaled along: qdbg_graph_expose_clips(). It is never replaced by Relu;
+ * - MaxPool, AveragePool, GlobalAveragePool, GlobalMaxPool, ReduceMean, ReduceMax, ReduceMin and
+ *   ReduceSum over positions, Pad with zeros, Resize, Upsample;
+ * - Flatten, Reshape, Squeeze, Unsqueeze that leave the elements of a sample in order, so that
+ *   channels become several, or one again; Transpose that leaves the first two axes;
+ * - Add, Sum and Sub of values (residual branches), Concat, Split, and Slice with step 1. Where
+ * these put channels side by side, a joint has the channels of all; those that something is in the
+ * way of keep the factor 1, and the others are scaled.
+ *
+ * The layers that compute one of its values are a joint's producers, those that read one its
+ * consumers: Conv, ConvTranspose (grouped and depthwise, too), Gemm and MatMul.
  *
  * @since 0.1 for everything in this file
  */
@@ -70,14 +78,17 @@ QDBG_API void qdbg_equalize_options_init(qdbg_equalize_options *options);
 
 #define QDBG_EQUALIZE_DONE 0
 #define QDBG_EQUALIZE_REVERTED 1 /**< undone by the guard or qdbg_equalize_undo() */
-#define QDBG_EQUALIZE_OPERATOR 2 /**< left: `node` does not keep factors, or is not known */
-#define QDBG_EQUALIZE_CLIP                                                                   \
-    3                            /**< left: `node` clips to one number for all channels: see \
-                                      qdbg_graph_expose_clips() */
-#define QDBG_EQUALIZE_SHARED 4   /**< left: something else reads a parameter of `node`, too */
-#define QDBG_EQUALIZE_NORM 5     /**< left: `node` is a BatchNormalization that is not folded */
-#define QDBG_EQUALIZE_OUTPUT 6   /**< left: an input or output of the graph must stay as it is */
-#define QDBG_EQUALIZE_SHAPE 7    /**< left: how many channels there are is not known, or differs */
+#define QDBG_EQUALIZE_OPERATOR \
+    2 /**< left: `node` does not keep factors (absorption: shifts), or is not known */
+#define QDBG_EQUALIZE_CLIP                                                                 \
+    3                          /**< left: `node` clips to one number for all channels: see \
+                                    qdbg_graph_expose_clips() */
+#define QDBG_EQUALIZE_SHARED 4 /**< left: something else reads a parameter of `node`, too */
+#define QDBG_EQUALIZE_NORM 5   /**< left: `node` is a BatchNormalization that is not folded */
+#define QDBG_EQUALIZE_OUTPUT 6 /**< left: an input or output of the graph must stay as it is */
+#define QDBG_EQUALIZE_SHAPE                                                              \
+    7                            /**< left: how many channels there are is not known, or \
+                                      differs, or `node` mixes them */
 #define QDBG_EQUALIZE_ABSORBED 8 /**< qdbg_absorb_biases(): biases were absorbed */
 #define QDBG_EQUALIZE_PADDED 9   /**< absorption, left: `node` pads, and zeros are not shifted */
 #define QDBG_EQUALIZE_LOW 10     /**< absorption: no bias is high enough */
@@ -94,7 +105,7 @@ typedef struct qdbg_equalize_row {
     uint32_t n_channels;
     uint32_t n_scaled;        /**< channels whose factor is not 1; absorption: that were shifted */
     int32_t outcome;          /**< QDBG_EQUALIZE_DONE ... */
-    uint32_t node;            /**< that is in the way, or QDBG_NONE */
+    uint32_t node;            /**< in the way (DONE: of some channels only), or QDBG_NONE */
     double smallest, largest; /**< factor s; absorption: shift */
     double before, after; /**< mean over channels of the product of the precisions r_i / max r in
                                producer and consumer (equation 9 over the number of channels): 1 is
@@ -131,9 +142,9 @@ typedef struct qdbg_absorb_options {
     uint32_t struct_size;            /**< sizeof(qdbg_absorb_options) */
     uint32_t n_stats;                /**< number of `stats` */
     double deviations;               /**< how many below the mean counts as never reached; 0 = 3 */
-    const qdbg_channel_stats *stats; /**< of values before the clamping operator, such as fold.h
-                                          tells them, divided by what equalization scaled by; NULL =
-                                          none */
+    const qdbg_channel_stats *stats; /**< of outputs of layers, or of the BatchNormalization behind,
+                                          such as fold.h tells them, divided by what equalization
+                                          scaled by; NULL = none */
     const qdbg_dataset *calibration; /**< for values without `stats`: what they never fell below;
                                           with a guard the simulation is calibrated with it, too */
     qdbg_sim *guard_sim;             /**< as in qdbg_equalize_options */
@@ -187,9 +198,9 @@ QDBG_API qdbg_status qdbg_equalize_get(const qdbg_equalize *result, uint32_t ind
  * What the channels of a value were divided by (absorption: what was taken off).
  * @param value   any value of the graph
  * @param factors [count] receives s; 1 (0) where the value is in no joint
- * @param count   its channels
- * @return QDBG_OK; QDBG_E_INVALID (NULL, count is not that of the joint); QDBG_E_NOT_FOUND (no such
- *         value)
+ * @param count   its channels; behind Flatten, those before it
+ * @return QDBG_OK; QDBG_E_INVALID (NULL, count is not the value's); QDBG_E_NOT_FOUND (no such
+ * value)
  */
 QDBG_API qdbg_status qdbg_equalize_factors(const qdbg_equalize *result, uint32_t value,
                                            float *factors, uint64_t count);

@@ -24,24 +24,28 @@ typedef struct looking {
     size_t n_channels, n_workers;
 } looking;
 
-/* Before the clamp for what is lowest, where consumers read for what is largest. */
-static uint32_t value_to_see(const qdbg__joints *j, const qdbg__joint *x, bool lowest)
+/* What to see of a layer: before the clamp for what is lowest, what consumers read for what is
+ * largest; false where it is in no joint that is worked on. */
+static bool value_to_see(const qdbg__joints *j, size_t layer, bool lowest, uint32_t *value,
+                         qdbg__port *port)
 {
-    return lowest ? j->layers[x->first_producer].result : x->value;
+    *value = lowest ? j->layers[layer].result : j->layers[layer].input;
+    *port = qdbg__joints_port(j, *value);
+    return port->joint && port->joint->outcome == QDBG_EQUALIZE_DONE;
 }
 
 static qdbg_status look(void *user, uint32_t worker, uint32_t variant, uint64_t run, uint32_t value,
                         const qdbg_view *view)
 {
     looking *l = user;
-    const qdbg__joint *x = qdbg__joints_of(l->joints, value);
+    size_t channels = qdbg__joints_channels(l->joints, value);
     size_t outer = (size_t)view->dims[0], inner = 0; /* behind Flatten, positions of a channel */
     (void)variant;
     (void)run;
     if (outer > 0)
-        inner = (size_t)qdbg_view_count(view) / outer / x->channels;
+        inner = (size_t)qdbg_view_count(view) / outer / channels;
     qdbg__kernels_of(l->joints->model->ctx)
-        ->range_channels(view->data, outer, x->channels, inner,
+        ->range_channels(view->data, outer, channels, inner,
                          l->ranges + worker * l->n_channels + l->first[value]);
     return QDBG_OK;
 }
@@ -70,13 +74,14 @@ static qdbg_status begin_looking(looking *l, bool lowest)
     l->wanted = l->first ? qdbg__alloc(ctx, n_values, 1) : NULL;
     if (!l->wanted)
         return ctx->error_status;
-    for (size_t i = 0; i < j->n; i++) {
-        uint32_t v = value_to_see(j, &j->at[i], lowest);
-        if (j->at[i].outcome != QDBG_EQUALIZE_DONE || l->wanted[v])
+    for (size_t i = 0; i < j->n_layers; i++) {
+        qdbg__port port;
+        uint32_t v;
+        if (!value_to_see(j, i, lowest, &v, &port) || l->wanted[v])
             continue;
         l->first[v] = l->n_channels;
         l->wanted[v] = 1;
-        l->n_channels += j->at[i].channels;
+        l->n_channels += port.n;
     }
     l->n_workers = ctx->n_threads;
     l->ranges = qdbg__alloc(ctx, l->n_workers * l->n_channels, sizeof *l->ranges);
@@ -85,6 +90,23 @@ static qdbg_status begin_looking(looking *l, bool lowest)
     for (size_t i = 0; i < l->n_workers * l->n_channels; i++)
         qdbg__range_init(&l->ranges[i]);
     return QDBG_OK;
+}
+
+/* Channels that were never seen or not finite throughout have the peak 0: not known. */
+static void take_peaks_of(const looking *l, size_t layer, bool lowest)
+{
+    qdbg__port port;
+    uint32_t v;
+    if (!value_to_see(l->joints, layer, lowest, &v, &port))
+        return;
+    for (size_t c = 0; c < port.n; c++) {
+        const qdbg__range *r = &l->ranges[l->first[v] + c];
+        double *peak = &port.joint->peak[port.first + c];
+        if (!(r->min <= r->max) || r->n_nan + r->n_inf > 0)
+            continue;
+        *peak =
+            lowest ? (double)r->min : fmax(*peak, fmax(fabs((double)r->min), fabs((double)r->max)));
+    }
 }
 
 static qdbg_status take_peaks(looking *l, bool lowest)
@@ -100,13 +122,9 @@ static qdbg_status take_peaks(looking *l, bool lowest)
         x->peak = qdbg__alloc(j->model->ctx, x->channels, sizeof *x->peak);
         if (!x->peak)
             return j->model->ctx->error_status;
-        for (size_t c = 0; c < x->channels; c++) {
-            const qdbg__range *r = &l->ranges[l->first[value_to_see(j, x, lowest)] + c];
-            double largest = fmax(fabs((double)r->min), fabs((double)r->max));
-            bool odd = !(r->min <= r->max) || r->n_nan + r->n_inf > 0;
-            x->peak[c] = odd ? 0 : lowest ? (double)r->min : largest;
-        }
     }
+    for (size_t i = 0; i < j->n_layers; i++)
+        take_peaks_of(l, i, lowest);
     return QDBG_OK;
 }
 
@@ -293,12 +311,13 @@ qdbg_status qdbg_equalize_factors(const qdbg_equalize *e, uint32_t value, float 
         return QDBG_E_INVALID;
     if (value >= e->model->graph->n_values)
         return QDBG_E_NOT_FOUND;
-    const qdbg__joint *x = qdbg__joints_of(&e->joints, value);
+    qdbg__port p = qdbg__joints_port(&e->joints, value);
+    const qdbg__joint *x = p.joint;
     bool holds = x && (x->outcome == QDBG_EQUALIZE_DONE || x->outcome == QDBG_EQUALIZE_ABSORBED);
-    if (x && count != x->channels)
+    if (x && count != p.n)
         return QDBG_E_INVALID;
     for (uint64_t c = 0; c < count; c++)
-        factors[c] = holds ? (float)x->factor[c] : e->is_absorption ? 0 : 1;
+        factors[c] = holds ? (float)x->factor[p.first + c] : e->is_absorption ? 0 : 1;
     return QDBG_OK;
 }
 

@@ -19,25 +19,29 @@ static uint32_t bias_site(const qdbg_graph *g, const qdbg__layer *l, double *uni
 }
 
 /* Does the operator make f(x - c) = f(x) - c where x >= c >= 0, once upper bounds go along? */
-static bool passes_shift(const qdbg_graph *g, const qdbg__node *n)
+static bool passes_shift(const qdbg__node *n)
 {
     static const char *const types[] = {
-        "Relu",    "LeakyRelu",         "PRelu",         "Clip",    "BatchNormalization",
-        "MaxPool", "GlobalAveragePool", "GlobalMaxPool", "Flatten", "Identity",
-        "Dropout",
+        "Relu",          "LeakyRelu", "PRelu",     "Clip",    "MaxPool",  "GlobalAveragePool",
+        "GlobalMaxPool", "Flatten",   "Reshape",   "Squeeze", "Identity", "Dropout",
+        "ReduceMean",    "ReduceMax", "Unsqueeze", "Concat",  "Slice",    "Split",
+        "Transpose",
     };
-    const int64_t *pads;
-    (void)g;
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         if (qdbg__node_is(n, types[i]))
             return true;
-    if (!qdbg__node_is(n, "AveragePool"))
-        return false;
+    return false;
+}
+
+/* Zeros at the border would not be shifted. */
+static bool averages_padding(const qdbg__node *n)
+{
+    const int64_t *pads;
     uint32_t n_pads = qdbg__attr_ints(n, "pads", &pads);
     bool padded = qdbg__attr_string(n, "auto_pad", "NOTSET")[0] == 'S';
     for (uint32_t i = 0; i < n_pads; i++)
         padded = padded || pads[i] != 0;
-    return !padded || qdbg__attr_int(n, "count_include_pad", 0) == 0;
+    return padded && qdbg__attr_int(n, "count_include_pad", 0) != 0;
 }
 
 static void leave(qdbg__joint *x, int32_t outcome, uint32_t node)
@@ -46,6 +50,20 @@ static void leave(qdbg__joint *x, int32_t outcome, uint32_t node)
         return;
     x->outcome = outcome;
     x->node = node;
+}
+
+/* The producer's own normalization comes before what is looked at. */
+static void check_node(const qdbg__joints *j, qdbg__joint *x, uint32_t node)
+{
+    const qdbg__node *n = &j->model->graph->nodes[node];
+    const qdbg__layer *l = &j->layers[x->first_producer];
+    bool average = qdbg__node_is(n, "AveragePool");
+    if (node == l->node || node == l->norm)
+        return;
+    if (qdbg__node_is(n, "Pad") || (average && averages_padding(n)))
+        leave(x, QDBG_EQUALIZE_PADDED, node);
+    else if (!average && !passes_shift(n))
+        leave(x, QDBG_EQUALIZE_OPERATOR, node);
 }
 
 static void check_joint(const qdbg__joints *j, qdbg__joint *x)
@@ -66,11 +84,8 @@ static void check_joint(const qdbg__joints *j, qdbg__joint *x)
     }
     for (uint32_t i = 0; i < g->n_nodes; i++) {
         const qdbg__node *n = &g->nodes[i];
-        if (n->n_out == 0 || n->out[0] == QDBG_NONE || qdbg__joints_of(j, n->out[0]) != x ||
-            i == j->layers[x->first_producer].node)
-            continue;
-        if (!passes_shift(g, n))
-            leave(x, QDBG_EQUALIZE_PADDED, i);
+        if (n->n_out > 0 && n->out[0] != QDBG_NONE && qdbg__joints_of(j, n->out[0]) == x)
+            check_node(j, x, i);
     }
     if (!j->bends[x->root]) /* nothing is clamped: nothing is gained */
         leave(x, QDBG_EQUALIZE_LOW, QDBG_NONE);
@@ -83,8 +98,7 @@ static const qdbg_channel_stats *stats_of(const qdbg__joints *j, const qdbg_abso
 {
     const qdbg__layer *l = &j->layers[x->first_producer];
     for (uint32_t i = 0; i < o->n_stats; i++)
-        if ((o->stats[i].value == l->result || o->stats[i].value == l->output) &&
-            o->stats[i].n == x->channels)
+        if (o->stats[i].value == l->result && o->stats[i].n == l->outs)
             return &o->stats[i];
     return NULL;
 }
@@ -97,17 +111,20 @@ static qdbg_status heed_bounds(const qdbg__joints *j, const qdbg__joint *x)
     for (size_t i = 0; i < j->n_riders && status == QDBG_OK; i++) {
         const qdbg__rider *r = &j->riders[i];
         float *data = NULL;
-        if (r->kind == QDBG__RIDER_SHIFT || qdbg__joints_of(j, r->root) != x)
+        qdbg__port port = qdbg__joints_port(j, r->value);
+        if (r->kind == QDBG__RIDER_SHIFT || port.joint != x)
             continue;
-        data = qdbg__alloc(m->ctx, x->channels, sizeof *data);
-        status = data ? m->backend->get(m, r->param, data, x->channels) : m->ctx->error_status;
-        for (size_t c = 0; c < x->channels && status == QDBG_OK; c++) {
+        size_t n = port.n * port.repeat;
+        data = qdbg__alloc(m->ctx, n, sizeof *data);
+        status = data ? m->backend->get(m, r->param, data, n) : m->ctx->error_status;
+        for (size_t k = 0; k < n && status == QDBG_OK; k++) {
+            double *shift = &x->factor[qdbg__port_channel(&port, k)];
             if (r->kind == QDBG__RIDER_MAX)
-                x->factor[c] = fmax(0, fmin(x->factor[c], (double)data[c]));
-            else if (data[c] > 0)
-                x->factor[c] = 0;
+                *shift = fmax(0, fmin(*shift, (double)data[k]));
+            else if (data[k] > 0)
+                *shift = 0;
         }
-        qdbg__free(m->ctx, data, x->channels, sizeof *data);
+        qdbg__free(m->ctx, data, n, sizeof *data);
     }
     return status;
 }
@@ -120,10 +137,12 @@ static qdbg_status choose(const qdbg__joints *j, const qdbg_absorb_options *o, q
         leave(x, QDBG_EQUALIZE_NO_DATA, QDBG_NONE);
         return QDBG_OK;
     }
-    for (size_t c = 0; c < x->channels; c++) {
+    qdbg__port port = qdbg__joints_port(j, j->layers[x->first_producer].result);
+    for (size_t c = 0; c < port.n; c++) {
+        size_t at = port.first + c;
         double low =
-            stats ? (double)stats->mean[c] - deviations * (double)stats->deviation[c] : x->peak[c];
-        x->factor[c] = isfinite(low) ? fmax(0, low) : 0;
+            stats ? (double)stats->mean[c] - deviations * (double)stats->deviation[c] : x->peak[at];
+        x->factor[at] = qdbg__joint_is_free(x, at) && isfinite(low) ? fmax(0, low) : 0;
     }
     qdbg_status status = heed_bounds(j, x);
     x->row.smallest = x->row.largest = x->factor[0];
@@ -139,6 +158,7 @@ static qdbg_status choose(const qdbg__joints *j, const qdbg_absorb_options *o, q
 
 /* ---- doing it ---- */
 
+/* Add what[c] * unit to element c. */
 static qdbg_status add(qdbg_equalize *e, uint32_t param, const double *what, double unit, size_t n)
 {
     qdbg_model *m = e->model;
@@ -158,6 +178,7 @@ static qdbg_status add(qdbg_equalize *e, uint32_t param, const double *what, dou
 static qdbg_status pass_on(qdbg_equalize *e, const qdbg__layer *l, const qdbg__joint *x)
 {
     qdbg_model *m = e->model;
+    qdbg__port in = qdbg__joints_port(&e->joints, l->input);
     const qdbg__node *node = &m->graph->nodes[l->node];
     double unit, alpha = 1;
     float *weight;
@@ -171,7 +192,7 @@ static qdbg_status pass_on(qdbg_equalize *e, const qdbg__layer *l, const qdbg__j
     status = added ? QDBG_OK : m->ctx->error_status;
     for (size_t i = 0; i < n && added; i++)
         added[qdbg__layer_out(l, i)] +=
-            alpha * (double)weight[i] * x->factor[qdbg__joint_channel(x, l, i)];
+            alpha * (double)weight[i] * x->factor[qdbg__port_channel(&in, qdbg__layer_in(l, i))];
     uint32_t site = bias_site(m->graph, l, &unit);
     if (status == QDBG_OK)
         status = add(e, site, added, unit, l->outs);
@@ -180,27 +201,38 @@ static qdbg_status pass_on(qdbg_equalize *e, const qdbg__layer *l, const qdbg__j
     return status;
 }
 
-static qdbg_status take_off(qdbg_equalize *e, const qdbg__joint *x)
+/* Take the shifts off numbers that are one for each channel of `value`. */
+static qdbg_status take_off(qdbg_equalize *e, uint32_t value, uint32_t param, double unit)
 {
-    const qdbg__joints *j = &e->joints;
     qdbg_ctx *ctx = e->model->ctx;
-    double unit, *minus = qdbg__alloc(ctx, x->channels, sizeof *minus);
+    qdbg__port port = qdbg__joints_port(&e->joints, value);
+    size_t n = port.n * port.repeat;
+    double *minus = qdbg__alloc(ctx, n, sizeof *minus);
     if (!minus)
         return ctx->error_status;
-    for (size_t c = 0; c < x->channels; c++)
-        minus[c] = -x->factor[c];
-    uint32_t site = bias_site(e->model->graph, &j->layers[x->first_producer], &unit);
-    qdbg_status status = add(e, site, minus, unit, x->channels);
+    for (size_t i = 0; i < n; i++)
+        minus[i] = -port.joint->factor[qdbg__port_channel(&port, i)];
+    qdbg_status status = add(e, param, minus, unit, n);
+    qdbg__free(ctx, minus, n, sizeof *minus);
+    return status;
+}
+
+static qdbg_status lower(qdbg_equalize *e, const qdbg__joint *x)
+{
+    const qdbg__joints *j = &e->joints;
+    const qdbg__layer *l = &j->layers[x->first_producer];
+    double unit;
+    uint32_t site = bias_site(e->model->graph, l, &unit);
+    qdbg_status status = take_off(e, l->output, site, unit);
     for (size_t i = 0; i < j->n_riders && status == QDBG_OK; i++)
-        if (j->riders[i].kind == QDBG__RIDER_MAX && qdbg__joints_of(j, j->riders[i].root) == x)
-            status = add(e, j->riders[i].param, minus, 1, x->channels);
-    qdbg__free(ctx, minus, x->channels, sizeof *minus);
+        if (j->riders[i].kind == QDBG__RIDER_MAX && qdbg__joints_of(j, j->riders[i].value) == x)
+            status = take_off(e, j->riders[i].value, j->riders[i].param, 1);
     return status;
 }
 
 static qdbg_status absorb_joint(qdbg_equalize *e, qdbg__joint *x)
 {
-    qdbg_status status = take_off(e, x);
+    qdbg_status status = lower(e, x);
     for (size_t i = 0; i < e->joints.n_layers && status == QDBG_OK; i++)
         if (qdbg__joints_of(&e->joints, e->joints.layers[i].input) == x)
             status = pass_on(e, &e->joints.layers[i], x);

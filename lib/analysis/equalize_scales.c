@@ -13,9 +13,10 @@ typedef struct table {
 
 typedef struct work {
     qdbg__joints *j;
-    table *tables;   /* [n_layers] */
-    double *r1, *r2; /* [most channels] */
-    size_t most;
+    table *tables;                        /* [n_layers] */
+    double *r1, *r2;                      /* [most] channels of a joint */
+    double *gain_in, *gain_out, *most_of; /* [widest] channels of a layer */
+    size_t most, widest;
     double balance;
     double moved; /* largest change of a factor's logarithm in this sweep */
 } work;
@@ -38,47 +39,74 @@ static qdbg_status read_table(work *w, size_t i)
     return t->of ? QDBG_OK : ctx->error_status;
 }
 
-size_t qdbg__joint_channel(const qdbg__joint *x, const qdbg__layer *consumer, size_t i)
+/* Factor of channel `i` of the value that the port is of. */
+static double factor_of(const qdbg__port *p, size_t i)
 {
-    return qdbg__layer_in(consumer, i) / (consumer->ins / x->channels);
-}
-
-static double factor_of_input(const qdbg__joint *x, const qdbg__layer *l, size_t i)
-{
-    if (!x || x->outcome != QDBG_EQUALIZE_DONE)
+    if (!p->joint || p->joint->outcome != QDBG_EQUALIZE_DONE)
         return 1;
-    return x->factor[qdbg__joint_channel(x, l, i)];
+    return p->joint->factor[qdbg__port_channel(p, i)];
 }
 
-static double factor_of(const qdbg__joint *x, size_t c)
+/* What the factors multiply the weights of each channel by. */
+static void read_gains(work *w, const qdbg__layer *l, const qdbg__port *in, const qdbg__port *out)
 {
-    return x && x->outcome == QDBG_EQUALIZE_DONE ? x->factor[c] : 1;
+    for (size_t c = 0; c < l->ins; c++)
+        w->gain_in[c] = factor_of(in, c);
+    for (size_t c = 0; c < l->outs; c++)
+        w->gain_out[c] = 1 / factor_of(out, c);
 }
 
-/* Largest weight of each output (or input) channel with the present factors; returns the largest of
- * all. Merges into `r` what other layers have put there. */
-static double layer_ranges(const work *w, size_t i, bool outputs, double *r)
+/* The largest product along rows and columns of the table; `of_rows` [rows] or `of_columns`. */
+static void largest_products(const qdbg__layer *l, const float *cells, const double *rows,
+                             const double *columns, double *of_rows, double *of_columns)
+{
+    size_t n = l->out_first ? l->outs : l->ins, per_group = n / l->groups;
+    for (size_t i = 0; i < n; i++, cells += l->second) {
+        size_t first = i / per_group * l->second; /* groups have columns of their own */
+        double most = 0;
+        for (size_t k = 0; k < l->second && of_rows; k++) {
+            double x = (double)cells[k] * columns[first + k];
+            most = x > most ? x : most;
+        }
+        if (of_rows)
+            of_rows[i] = most * rows[i];
+        for (size_t k = 0; k < l->second && of_columns; k++) {
+            double x = (double)cells[k] * rows[i], *r = &of_columns[first + k];
+            *r = x > *r ? x : *r;
+        }
+    }
+}
+
+/* Largest weight of each channel of the joint behind (or before) the layer with the present
+ * factors, 0 for channels that the layer does not have; returns the largest of all. */
+static double layer_ranges(work *w, size_t i, bool outputs, double *r)
 {
     const qdbg__layer *l = &w->j->layers[i];
-    const qdbg__joint *in = qdbg__joints_of(w->j, l->input);
-    const qdbg__joint *out = qdbg__joints_of(w->j, l->output);
-    size_t n = outputs ? l->outs : in->channels; /* consumers are in a joint */
+    qdbg__port in = qdbg__joints_port(w->j, l->input), out = qdbg__joints_port(w->j, l->output);
+    const qdbg__port *port = outputs ? &out : &in;
+    const double *gain = outputs ? w->gain_out : w->gain_in;
+    bool by_rows = outputs == l->out_first;
+    size_t n = outputs ? l->outs : l->ins;
     double largest = 0;
+    read_gains(w, l, &in, &out);
     for (size_t c = 0; c < n; c++)
+        w->most_of[c] = 0;
+    largest_products(l, w->tables[i].of, l->out_first ? w->gain_out : w->gain_in,
+                     l->out_first ? w->gain_in : w->gain_out, by_rows ? w->most_of : NULL,
+                     by_rows ? NULL : w->most_of);
+    for (size_t c = 0; c < port->joint->channels; c++)
         r[c] = 0;
-    for (size_t k = 0; k < w->tables[i].n; k++) {
-        size_t o = qdbg__layer_out(l, k * l->taps);
-        double x =
-            (double)w->tables[i].of[k] * factor_of_input(in, l, k * l->taps) / factor_of(out, o);
-        size_t at = outputs ? o : qdbg__joint_channel(in, l, k * l->taps);
-        r[at] = fmax(r[at], x);
+    for (size_t c = 0; c < n; c++) {
+        double x = by_rows ? w->most_of[c] : w->most_of[c] * gain[c];
+        double *at = &r[qdbg__port_channel(port, c)];
+        *at = fmax(*at, x);
         largest = fmax(largest, x);
     }
     return largest;
 }
 
 /* Ranges of all producers (consumers) of a joint; several are put on one scale first. */
-static qdbg_status joint_ranges(const work *w, uint32_t index, bool producers, double *r)
+static qdbg_status joint_ranges(work *w, uint32_t index, bool producers, double *r)
 {
     const qdbg__joints *j = w->j;
     const qdbg__joint *x = &j->at[index];
@@ -111,7 +139,8 @@ static qdbg_status joint_ranges(const work *w, uint32_t index, bool producers, d
 static void multiply_factor(work *w, qdbg__joint *x, size_t c, double s)
 {
     double next = x->factor[c] * s;
-    if (!(s > 0) || !isfinite(s) || next > LARGEST_FACTOR || next < 1 / LARGEST_FACTOR)
+    if (!qdbg__joint_is_free(x, c) || !(s > 0) || !isfinite(s) || next > LARGEST_FACTOR ||
+        next < 1 / LARGEST_FACTOR)
         return;
     w->moved = fmax(w->moved, fabs(log(s)));
     x->factor[c] = next;
@@ -140,12 +169,20 @@ static bool is_single(const qdbg__joint *x)
     return x && x->outcome == QDBG_EQUALIZE_DONE && x->n_producers == 1 && x->n_consumers == 1;
 }
 
+/* Are the value's `n` channels those of the joint? */
+static bool has_all(const qdbg__port *p, size_t n)
+{
+    return p->repeat == 1 && p->n == n && p->joint->channels == n;
+}
+
 /* The joint behind `x` where a depthwise layer keeps its channels, or QDBG_NONE. */
 static uint32_t next_in_chain(const work *w, const qdbg__joint *x)
 {
     const qdbg__layer *l = &w->j->layers[x->first_consumer];
-    const qdbg__joint *next = qdbg__joints_of(w->j, l->output);
-    if (!is_single(x) || !qdbg__layer_is_depthwise(l) || !is_single(next) || next == x)
+    qdbg__port in = qdbg__joints_port(w->j, l->input), out = qdbg__joints_port(w->j, l->output);
+    const qdbg__joint *next = out.joint;
+    if (!is_single(x) || !qdbg__layer_is_depthwise(l) || !is_single(next) || next == x ||
+        !has_all(&in, l->ins) || !has_all(&out, l->outs))
         return QDBG_NONE;
     return (uint32_t)(next - w->j->at);
 }
@@ -213,7 +250,7 @@ static qdbg_status sweep(work *w)
 
 /* ---- rows ---- */
 
-static qdbg_status precision(const work *w, uint32_t index, double *out)
+static qdbg_status precision(work *w, uint32_t index, double *out)
 {
     const qdbg__joint *x = &w->j->at[index];
     qdbg_status status = joint_ranges(w, index, true, w->r1);
@@ -229,7 +266,7 @@ static qdbg_status precision(const work *w, uint32_t index, double *out)
     return status;
 }
 
-static qdbg_status judge(const work *w, bool after)
+static qdbg_status judge(work *w, bool after)
 {
     qdbg_status status = QDBG_OK;
     for (uint32_t i = 0; i < w->j->n && status == QDBG_OK; i++) {
@@ -258,14 +295,20 @@ static qdbg_status open_work(work *w)
 {
     qdbg_ctx *ctx = w->j->model->ctx;
     w->most = 1;
+    w->widest = 1;
     for (size_t i = 0; i < w->j->n_layers; i++) {
         const qdbg__layer *l = &w->j->layers[i];
-        size_t larger = l->outs > l->ins ? l->outs : l->ins;
-        w->most = larger > w->most ? larger : w->most;
+        size_t wider = l->outs > l->ins ? l->outs : l->ins;
+        w->widest = wider > w->widest ? wider : w->widest;
     }
+    for (size_t i = 0; i < w->j->n; i++)
+        w->most = w->j->at[i].channels > w->most ? w->j->at[i].channels : w->most;
     w->r1 = qdbg__alloc(ctx, w->most, sizeof *w->r1);
     w->r2 = w->r1 ? qdbg__alloc(ctx, w->most, sizeof *w->r2) : NULL;
-    w->tables = w->r2 ? qdbg__alloc(ctx, w->j->n_layers, sizeof *w->tables) : NULL;
+    w->gain_in = w->r2 ? qdbg__alloc(ctx, w->widest, sizeof *w->gain_in) : NULL;
+    w->gain_out = w->gain_in ? qdbg__alloc(ctx, w->widest, sizeof *w->gain_out) : NULL;
+    w->most_of = w->gain_out ? qdbg__alloc(ctx, w->widest, sizeof *w->most_of) : NULL;
+    w->tables = w->most_of ? qdbg__alloc(ctx, w->j->n_layers, sizeof *w->tables) : NULL;
     qdbg_status status = w->tables ? QDBG_OK : ctx->error_status;
     for (size_t i = 0; i < w->j->n_layers && status == QDBG_OK; i++)
         status = read_table(w, i);
@@ -278,6 +321,9 @@ static void close_work(work *w)
     for (size_t i = 0; w->tables && i < w->j->n_layers; i++)
         qdbg__free(ctx, w->tables[i].of, w->tables[i].n, sizeof(float));
     qdbg__free(ctx, w->tables, w->j->n_layers, sizeof *w->tables);
+    qdbg__free(ctx, w->most_of, w->widest, sizeof *w->most_of);
+    qdbg__free(ctx, w->gain_out, w->widest, sizeof *w->gain_out);
+    qdbg__free(ctx, w->gain_in, w->widest, sizeof *w->gain_in);
     qdbg__free(ctx, w->r2, w->most, sizeof *w->r2);
     qdbg__free(ctx, w->r1, w->most, sizeof *w->r1);
 }
@@ -314,31 +360,35 @@ static bool is_scaled(const qdbg__joint *x)
 static qdbg_status apply_weight(const qdbg__joints *j, const qdbg__layer *l, qdbg__journal *journal)
 {
     qdbg_model *m = j->model;
-    const qdbg__joint *in = qdbg__joints_of(j, l->input), *out = qdbg__joints_of(j, l->output);
+    qdbg__port in = qdbg__joints_port(j, l->input), out = qdbg__joints_port(j, l->output);
     float *weight;
     size_t n;
-    if (!is_scaled(in) && !is_scaled(out))
+    if (!is_scaled(in.joint) && !is_scaled(out.joint))
         return QDBG_OK;
     qdbg_status status = qdbg__model_fetch(m, l->weight, &weight, &n);
     if (status != QDBG_OK)
         return status;
     for (size_t i = 0; i < n; i++)
-        weight[i] = (float)((double)weight[i] * factor_of_input(in, l, i) /
-                            factor_of(out, qdbg__layer_out(l, i)));
+        weight[i] = (float)((double)weight[i] * factor_of(&in, qdbg__layer_in(l, i)) /
+                            factor_of(&out, qdbg__layer_out(l, i)));
     status = qdbg__journal_set(m, journal, l->weight, weight);
     qdbg__free(m->ctx, weight, n, sizeof *weight);
     return status;
 }
 
-static qdbg_status divide(const qdbg__joints *j, const qdbg__joint *x, uint32_t param,
+/* Numbers by channel of `value`. */
+static qdbg_status divide(const qdbg__joints *j, uint32_t value, uint32_t param,
                           qdbg__journal *journal)
 {
     qdbg_model *m = j->model;
+    qdbg__port port = qdbg__joints_port(j, value);
+    if (!is_scaled(port.joint))
+        return QDBG_OK;
     size_t n = m->graph->values[param].bytes / sizeof(float);
     float *data = qdbg__alloc(m->ctx, n, sizeof *data);
     qdbg_status status = data ? m->backend->get(m, param, data, n) : m->ctx->error_status;
     for (size_t c = 0; c < n && status == QDBG_OK; c++)
-        data[c] = (float)((double)data[c] / x->factor[c]);
+        data[c] = (float)((double)data[c] / factor_of(&port, c));
     if (status == QDBG_OK)
         status = qdbg__journal_set(m, journal, param, data);
     qdbg__free(m->ctx, data, n, sizeof *data);
@@ -350,15 +400,11 @@ qdbg_status qdbg__joints_apply(const qdbg__joints *j, qdbg__journal *journal)
     qdbg_status status = QDBG_OK;
     for (size_t i = 0; i < j->n_layers && status == QDBG_OK; i++) {
         const qdbg__layer *l = &j->layers[i];
-        const qdbg__joint *out = qdbg__joints_of(j, l->output);
         status = apply_weight(j, l, journal);
-        if (status == QDBG_OK && l->bias != QDBG_NONE && is_scaled(out))
-            status = divide(j, out, l->bias, journal);
+        if (status == QDBG_OK && l->bias != QDBG_NONE)
+            status = divide(j, l->output, l->bias, journal);
     }
-    for (size_t i = 0; i < j->n_riders && status == QDBG_OK; i++) {
-        const qdbg__joint *x = qdbg__joints_of(j, j->riders[i].root);
-        if (is_scaled(x))
-            status = divide(j, x, j->riders[i].param, journal);
-    }
+    for (size_t i = 0; i < j->n_riders && status == QDBG_OK; i++)
+        status = divide(j, j->riders[i].value, j->riders[i].param, journal);
     return status;
 }
