@@ -268,17 +268,27 @@ static int32_t run_relu(const work *w)
     return ENGINE_DONE;
 }
 
+/* Bound of a channel: one of its own, or one for all. */
+static float bound(const work *w, uint32_t input, const float *by_channel, size_t channel,
+                   float none)
+{
+    const float *one = parameter_in(w, input, 1);
+    return by_channel ? by_channel[channel] : one ? *one : none;
+}
+
 static int32_t run_clip(const work *w)
 {
     const qdbg_view *x = tensor_in(w);
-    const float *min = parameter_in(w, 1, 1), *max = parameter_in(w, 2, 1);
-    if (!x)
+    if (!x || x->rank != 4)
         return ENGINE_BAD_NODE;
-    float *y = make_output(w, x->rank, x->dims);
+    size_t channels = (size_t)x->dims[1], area = (size_t)(x->dims[2] * x->dims[3]);
+    const float *min = parameter_in(w, 1, channels), *max = parameter_in(w, 2, channels);
+    float *y = make_output(w, x->rank, x->dims), *to = y;
     if (!y)
         return ENGINE_OUT_OF_MEMORY;
-    layer_clip((int64_t)qdbg_view_count(x), min ? *min : -INFINITY, max ? *max : INFINITY, x->data,
-               y);
+    for (size_t i = 0; i < (size_t)x->dims[0] * channels; i++, to += area)
+        layer_clip((int64_t)area, bound(w, 1, min, i % channels, -INFINITY),
+                   bound(w, 2, max, i % channels, INFINITY), (const float *)x->data + i * area, to);
     return ENGINE_DONE;
 }
 
