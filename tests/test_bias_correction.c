@@ -310,6 +310,69 @@ static void analytical_correction_needs_no_data(void **state)
     qdbg_ctx_destroy(ctx);
 }
 
+/* b -= (W_q - W) E[x], E[x] by the formula for the bounds at hand: none, Relu's, one pair for all,
+ * a pair for each channel. Some gammas are negative. */
+static void analytical_correction_heeds_bounds(void **state)
+{
+    enum { OPEN, RELU, CLIP, CLIP_BY_CHANNEL };
+    static const float lows[4] = {-0.3f, 0, 0.1f, -2}, highs[4] = {0.4f, 0.2f, 6, 0.5f};
+    qdbg_ctx *ctx = make_ctx(1);
+    (void)state;
+    for (int what = OPEN; what <= CLIP_BY_CHANNEL; what++) {
+        uint64_t seed = 77;
+        qdbg_bias_options o = QDBG_BIAS_OPTIONS_INIT;
+        qdbg_encoding e = QDBG_ENCODING_INIT;
+        qdbg_bias_correction *b;
+        float gamma[4], beta[4], var[4], was[4], now[4], d[16];
+        bool wide = what == CLIP_BY_CHANNEL;
+        qdbg_graph *g = make_graph(ctx, 13);
+        uint32_t x = make_input(g, "x", DIMS(1, 4, 3, 3));
+        uint32_t w = make_random(g, "c.w", DIMS(4, 4, 1, 1), &seed);
+        uint32_t y =
+            make_norm(g, "n", make_node(g, "Conv", "c", VALUES(x, w), NULL), 4, NULL, &seed);
+        uint32_t low = make_param(g, "low", wide ? DIMS(1, 4, 1, 1) : SCALAR, lows);
+        uint32_t high = make_param(g, "high", wide ? DIMS(1, 4, 1, 1) : SCALAR, highs);
+        if (what == RELU)
+            y = make_node(g, "Relu", "r", &y, 1, NULL);
+        else if (what != OPEN)
+            y = make_node(g, "Clip", "r", VALUES(y, low, high), NULL);
+        uint32_t v = make_random(g, "d.w", DIMS(4, 4, 1, 1), &seed);
+        make_finish(g, make_node(g, "Conv", "d",
+                                 VALUES(y, v, make_random(g, "d.b", DIMS(4), &seed)), NULL));
+        qdbg_model *m = builtin_model(g);
+        qdbg_sim *sim = coarse_sim(m, 3);
+        assert_ok(qdbg_model_get_parameter(m, value_of(g, "n.gamma"), gamma, 4));
+        assert_ok(qdbg_model_get_parameter(m, value_of(g, "n.beta"), beta, 4));
+        assert_ok(qdbg_model_get_parameter(m, value_of(g, "n.var"), var, 4));
+        assert_ok(qdbg_model_get_parameter(m, value_of(g, "d.w"), d, 16));
+        assert_ok(qdbg_model_get_parameter(m, value_of(g, "d.b"), was, 4));
+        assert_true(gamma[0] < 0 || gamma[1] < 0 || gamma[2] < 0 || gamma[3] < 0);
+        o.kind = QDBG_BIAS_ANALYTICAL;
+        assert_ok(qdbg_bias_correct(sim, NULL, &o, &b));
+        assert_ok(qdbg_model_get_parameter(m, value_of(g, "d.b"), now, 4));
+        assert_ok(qdbg_sim_encoding(sim, row_of(b, 1).quantizer, 0, &e));
+        for (size_t i = 0; i < 16; i++) {
+            double deviation = (double)gamma[i % 4] *
+                               sqrt((double)var[i % 4] / ((double)var[i % 4] + MEND_EPSILON));
+            size_t at = wide ? i % 4 : 0;
+            double lo = what == OPEN ? -(double)INFINITY : what == RELU ? 0 : (double)lows[at];
+            double hi = what < CLIP ? (double)INFINITY : (double)highs[at];
+            double q = (double)rintf(d[i] / e.scale) * (double)e.scale;
+            was[i / 4] -= (float)((q - (double)d[i]) *
+                                  qdbg_clipped_normal_mean((double)beta[i % 4], deviation, lo, hi));
+        }
+        for (size_t k = 0; k < 4; k++)
+            if (fabsf(now[k] - was[k]) > 1e-5f)
+                fail_msg("bounds %d, channel %zu: %g, not %g", what, k, (double)now[k],
+                         (double)was[k]);
+        qdbg_bias_correction_destroy(b);
+        qdbg_sim_destroy(sim);
+        qdbg_model_destroy(m);
+        qdbg_graph_destroy(g);
+    }
+    qdbg_ctx_destroy(ctx);
+}
+
 /* ---- reverting, guard, arguments ---- */
 
 static void wrong_statistics_are_reverted(void **state)
@@ -453,6 +516,7 @@ int main(void)
         cmocka_unit_test(result_is_reproducible),
         cmocka_unit_test(clipped_mean_is_the_integral),
         cmocka_unit_test(analytical_correction_needs_no_data),
+        cmocka_unit_test(analytical_correction_heeds_bounds),
         cmocka_unit_test(wrong_statistics_are_reverted),
         cmocka_unit_test(guard_tells_scores),
         cmocka_unit_test(bad_arguments_are_refused),

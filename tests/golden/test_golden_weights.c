@@ -1,7 +1,7 @@
-/* Golden facts G18 and G20 to G23: folding, cross-layer equalization and analytical bias correction
- * on seeded numbers (NumPy's legacy RandomState, seed 1; the order of drawing is the order of the
- * arrays of each fact). Figures are those of AIMET 1.35's own tests, but G18 where gamma < 0: there
- * AIMET keeps gamma's sign in E[x], and a standard deviation has none. */
+/* Golden facts G18 to G23: folding, cross-layer equalization and bias correction on seeded numbers
+ * (NumPy's legacy RandomState, seed 1; the order of drawing is the order of the arrays of each
+ * fact). Figures are those of AIMET 1.35's own tests, but G18 where gamma < 0: there AIMET keeps
+ * gamma's sign in E[x], and a standard deviation has none. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -188,6 +188,62 @@ static void g18_analytical_bias_correction(void **state)
     CASE(g18_depthwise, true, relu6, 0, 6);
 }
 
+/* ---- G19 ---- */
+
+/* A layer that puts out `o1` in float32 and `o2` once its weight has two bits: of weights 1 and
+ * 0.49 the second goes to zero. Outputs are [2,3,2,2]. */
+static qdbg_graph *two_outputs(qdbg_ctx *ctx, const float *o1, const float *o2, const float *bias,
+                               float *x)
+{
+    float w[3 * 6] = {0};
+    for (size_t i = 0; i < 24; i++) {
+        size_t at = i / 12 * 24 + i % 12;
+        x[at] = o2[i];
+        x[at + 12] = (o1[i] - o2[i]) / 0.49f;
+    }
+    for (size_t c = 0; c < 3; c++) {
+        w[c * 6 + c] = 1;
+        w[c * 6 + 3 + c] = 0.49f;
+    }
+    qdbg_graph *g = make_graph(ctx, 13);
+    uint32_t in[] = {make_input(g, "x", DIMS(1, 6, 2, 2)), make_param(g, "w", DIMS(3, 6, 1, 1), w),
+                     make_param(g, "b", DIMS(3), bias)};
+    make_finish(g, make_node(g, "Conv", "c", in, 3, NULL));
+    return g;
+}
+
+/* b + E[o1] - E[o2], whatever the layer is. */
+static void g19_empirical_bias_correction(void **state)
+{
+    static const float want[] = {-0.12216166f, 0.62749451f, 0.47906181f};
+    float o[48], x[48];
+    qdbg_ctx *ctx = make_ctx(1);
+    qdbg_sim_options options = QDBG_SIM_OPTIONS_INIT;
+    qdbg_bias_correction *b;
+    qdbg_arrays *arrays;
+    qdbg_dataset data;
+    qdbg_sim *sim;
+    (void)state;
+    memcpy(o, g18_conv_weight, 36 * sizeof *o); /* the same draws */
+    memcpy(o + 36, g18_conv_weight_quantized, 12 * sizeof *o);
+    qdbg_graph *g = two_outputs(ctx, o, o + 24, g18_conv_weight_quantized + 12, x);
+    qdbg_model *m = builtin_model(g);
+    qdbg_view view = make_view(DIMS(2, 6, 2, 2), x);
+    assert_ok(qdbg_arrays_create(ctx, &view, 1, NULL, 2, &arrays));
+    assert_ok(qdbg_arrays_dataset(arrays, &data));
+    options.weight_bits = 2;
+    options.activation_bits = QDBG_BITS_BYPASS;
+    assert_ok(qdbg_sim_create(m, &options, &sim));
+    assert_ok(qdbg_bias_correct(sim, &data, NULL, &b));
+    parameter_is(m, "b", want, 3);
+    qdbg_bias_correction_destroy(b);
+    qdbg_sim_destroy(sim);
+    qdbg_arrays_destroy(arrays);
+    qdbg_model_destroy(m);
+    qdbg_graph_destroy(g);
+    qdbg_ctx_destroy(ctx);
+}
+
 /* ---- G20, G21: sigma is the divisor itself, whose sign goes to gamma here ---- */
 
 static uint32_t norm(qdbg_graph *g, uint32_t x, const float *gamma, const float *beta,
@@ -320,6 +376,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(g18_analytical_bias_correction),
+        cmocka_unit_test(g19_empirical_bias_correction),
         cmocka_unit_test(g20_fold_into_the_layer_before),
         cmocka_unit_test(g21_fold_into_the_layer_behind),
         cmocka_unit_test(g22_equalize_a_pair),
