@@ -21,6 +21,44 @@ static void with_gemms(world *w)
     assert_ok(qdbg_sim_calibrate(w->sim, &w->s.set));
 }
 
+/* Two branches joined and split again, with bounds by channel and a sum: what equalization keeps
+ * notes of. */
+static void with_branches(world *w)
+{
+    uint64_t seed = 8;
+    uint32_t node, parts[2], in[2];
+    float low[5] = {0}, high[5] = {1, 2, 3, 4, 5};
+    w->g = make_graph(w->ctx, 11);
+    uint32_t x = make_input(w->g, "x", DIMS(1, 2, 3, 3));
+    in[0] = make_node(w->g, "Conv", "a",
+                      VALUES(x, make_random(w->g, "a.w", DIMS(3, 2, 1, 1), &seed),
+                             make_random(w->g, "a.b", DIMS(3), &seed)),
+                      NULL);
+    in[1] = make_node(w->g, "Conv", "b",
+                      VALUES(x, make_random(w->g, "b.w", DIMS(2, 2, 1, 1), &seed)), NULL);
+    in[0] = make_node(w->g, "Concat", "cat", in, 2, &node);
+    assert_ok(qdbg_graph_set_int(w->g, node, "axis", 1));
+    in[0] = make_node(w->g, "Clip", "r",
+                      VALUES(in[0], make_param(w->g, "low", DIMS(5, 1, 1), low),
+                             make_param(w->g, "high", DIMS(5, 1, 1), high)),
+                      NULL);
+    for (int i = 0; i < 2; i++)
+        assert_ok(qdbg_graph_add_value(w->g, i ? "right" : "left", QDBG_F32, QDBG_RANK_UNKNOWN,
+                                       NULL, &parts[i]));
+    assert_ok(qdbg_graph_add_node(w->g, "Split", "split", in, 1, parts, 2, &node));
+    assert_ok(qdbg_graph_set_int(w->g, node, "axis", 1));
+    make_ints(w->g, node, "split", DIMS(3, 2));
+    uint32_t k = make_random(w->g, "k", DIMS(3, 1, 1), &seed);
+    parts[0] = make_node(w->g, "Add", "shifted", VALUES(parts[0], k), NULL);
+    in[0] = make_node(w->g, "Conv", "c",
+                      VALUES(parts[0], make_random(w->g, "c.w", DIMS(2, 3, 1, 1), &seed)), NULL);
+    in[1] = make_node(w->g, "Conv", "d",
+                      VALUES(parts[1], make_random(w->g, "d.w", DIMS(2, 2, 1, 1), &seed)), NULL);
+    make_finish(w->g, make_node(w->g, "Add", "sum", in, 2, NULL));
+    w->m = builtin_model(w->g);
+    w->s = samples_make(w->ctx, w->g, 6, 3, 0);
+}
+
 static qdbg_status fold(world *w)
 {
     qdbg_fold_options o = QDBG_FOLD_OPTIONS_INIT;
@@ -100,6 +138,9 @@ static void repairs(void **state)
         {"fold_run", with_builtin, fold, fold_drop, params_are_the_graphs, false},
         {"fold_run, host", with_host, fold, fold_drop, params_are_the_graphs, false},
         {"equalize", with_gemms, equalize, equalize_drop, params_are_the_graphs, false},
+        {"equalize, branches", with_branches, equalize, equalize_drop, params_are_the_graphs,
+         false},
+        {"absorb, branches", with_branches, absorb, equalize_drop, params_are_the_graphs, false},
         {"absorb", with_gemms, absorb, equalize_drop, params_are_the_graphs, false},
         {"bias_correct", with_gemms, correct, correction_drop, params_are_the_graphs, false},
         {"bias_correct, host", with_host_sim, correct, correction_drop, params_are_the_graphs,
