@@ -229,6 +229,62 @@ static void norms_before_layers_fold_forward(void **state)
     qdbg_ctx_destroy(ctx);
 }
 
+/* A channel that is nothing but a number, at a normalization that folds into the layer behind, that
+ * is padded, or that stands alone. */
+static void dead_channels_elsewhere_are_cared_for(void **state)
+{
+    static const int32_t want[] = {QDBG_FOLD_FORWARD, QDBG_FOLD_PADDED, QDBG_FOLD_FORWARD,
+                                   QDBG_FOLD_STANDALONE};
+    static const int what[] = {PLAIN, PADDED, GEMM, BRANCH};
+    qdbg_ctx *ctx = make_ctx(2);
+    (void)state;
+    for (int i = 0; i < 12; i++) { /* neutralise: no, by statistics, by data */
+        qdbg_fold_options o = QDBG_FOLD_OPTIONS_INIT;
+        qdbg_fold *f;
+        float mean[4], var[4], w[108];
+        qdbg_graph *g = forward_net(ctx, what[i / 3]);
+        qdbg_model *m = builtin_model(g);
+        samples s = samples_make(ctx, g, 3, 3, 0);
+        size_t area = what[i / 3] == GEMM ? 1 : 25;
+        for (size_t k = 0; k < 3 * 4 * area; k++)
+            if (k / area % 4 == 1)
+                s.x[k] = 2;
+        assert_ok(qdbg_model_get_parameter(m, value_of(g, "n.mean"), mean, 4));
+        assert_ok(qdbg_model_get_parameter(m, value_of(g, "n.var"), var, 4));
+        mean[1] = 2;
+        var[1] = 0;
+        assert_ok(qdbg_model_set_parameter(m, value_of(g, "n.mean"), mean, 4));
+        assert_ok(qdbg_model_set_parameter(m, value_of(g, "n.var"), var, 4));
+        outputs before = outputs_take(m, &s), after;
+        saved was = params_save(m);
+        o.flags = i % 3 ? QDBG_FOLD_NEUTRALIZE : 0;
+        o.data = i % 3 == 2 ? &s.set : NULL;
+        assert_ok(qdbg_fold_run(m, &o, &f));
+        qdbg_fold_row row = row_of(f, 0);
+        assert_int_equal(row.outcome, want[i / 3]);
+        assert_int_equal(row.n_dead, 1);
+        assert_true(row.dead_ratio > 2); /* epsilon is 0.01, and variances are not below 0.1 */
+        assert_int_equal(row.n_neutralized, i % 3 > 0 && row.outcome != QDBG_FOLD_PADDED);
+        if (row.n_neutralized && what[i / 3] == PLAIN) {
+            assert_ok(qdbg_model_get_parameter(m, value_of(g, "w"), w, 108));
+            for (size_t k = 0; k < 108; k++) /* [6,2,3,3] in 2 groups: the first three see it */
+                assert_true((w[k] == 0) == (k < 54 && k / 9 % 2 == 1));
+        }
+        after = outputs_take(m, &s);
+        assert_true(outputs_difference(&before, &after) <= 1e-5);
+        assert_ok(qdbg_fold_undo(f));
+        assert_true(params_same(m, &was));
+        params_free(&was);
+        outputs_free(&before);
+        outputs_free(&after);
+        qdbg_fold_destroy(f);
+        samples_free(&s);
+        qdbg_model_destroy(m);
+        qdbg_graph_destroy(g);
+    }
+    qdbg_ctx_destroy(ctx);
+}
+
 /* ---- guard and failures ---- */
 
 static void guard_tells_scores(void **state)
@@ -336,6 +392,7 @@ int main(void)
         cmocka_unit_test(data_overrules_statistics),
         cmocka_unit_test(statistics_are_those_from_before),
         cmocka_unit_test(norms_before_layers_fold_forward),
+        cmocka_unit_test(dead_channels_elsewhere_are_cared_for),
         cmocka_unit_test(guard_tells_scores),
         cmocka_unit_test(bad_arguments_are_refused),
         cmocka_unit_test(failed_host_has_its_parameters_back),

@@ -38,10 +38,11 @@ QDBG_API qdbg_status qdbg_fold_batch_norms(qdbg_model *model, uint32_t *n_folded
 typedef struct qdbg_fold qdbg_fold;
 
 /**
- * Neutralise dead channels: those whose variance was next to nothing in training, so that the layer
- * puts out the same number whatever it is given. Folding multiplies the noise left in their weights
- * by gamma / sqrt(eps), which then owns the range of the whole tensor. Neutralised, the channel's
- * weights and bias are zero and its number is the shift of the BatchNormalization.
+ * Neutralise dead channels: those whose variance was next to nothing in training, so that the
+ * BatchNormalization is given the same number whatever the network is. Folding multiplies their
+ * weights by gamma / sqrt(eps), and those then own the range of the whole tensor. Neutralised, the
+ * channel's weights (backward: with the bias; standalone: the scale) are zero and its number is the
+ * shift, beta.
  */
 #define QDBG_FOLD_NEUTRALIZE 1u
 /** Do not fold into the layer behind. */
@@ -94,8 +95,9 @@ typedef struct qdbg_fold_row {
     uint32_t n_dead;        /**< channels with next to no variance */
     uint32_t n_neutralized; /**< of them */
     uint32_t reserved;
-    double dead_ratio; /**< largest folded weight of dead channels over that of the others, 0 where
-                            there are none: how far they would have widened the range */
+    double dead_ratio; /**< largest folded weight (standalone: scale) of dead channels over that of
+                            the others, 0 where there are none: how far they widen the range unless
+                            they are neutralised */
 } qdbg_fold_row;
 
 #define QDBG_FOLD_ROW_INIT                                      \

@@ -105,7 +105,7 @@ static qdbg_status look_at_stretch(void *user, const qdbg__stretch *s)
 static bool is_looked_at(const looking *l, size_t i)
 {
     const qdbg__fold_site *s = &l->fold->sites[i];
-    return s->channels > 0 && s->row.outcome == QDBG_FOLD_BACKWARD &&
+    return s->channels > 0 && s->row.outcome <= QDBG_FOLD_STANDALONE &&
            qdbg__channels_of(l->model->graph, output_of(l, i)) == s->channels;
 }
 

@@ -174,28 +174,36 @@ static bool is_constant(const qdbg__fold_seen *seen, size_t c, double *value)
     return true;
 }
 
-static void neutralize(const qdbg__fold_site *s, numbers *x, size_t c, double value)
+/* The channel's number is the shift, whatever comes in: the scale of 0 goes to the weights. */
+static void neutralize(numbers *x, size_t c, double value)
 {
-    for (size_t i = 0; i < x->n_weights; i++)
-        if (qdbg__layer_out(&s->layer, i) == c)
-            x->weight[i] = 0;
-    if (x->bias)
-        x->bias[c] = 0;
+    x->scale[c] = 0;
     x->shift[c] = value;
 }
 
-/* Count dead channels and neutralise them where that is asked for. After scale_weights. */
-static void care_for_dead(qdbg__fold_site *s, numbers *x, double threshold, float epsilon,
-                          uint32_t flags, const qdbg__fold_seen *seen)
+/* Largest multiplier that folding makes of dead channels, over that of the others. */
+static double dead_ratio(const qdbg__fold_site *s, const numbers *x, double threshold,
+                         float epsilon)
 {
+    bool backward = s->row.outcome == QDBG_FOLD_BACKWARD;
     double dead = 0, alive = 0;
-    for (size_t i = 0; i < x->n_weights; i++) {
-        double size = fabs((double)x->weight[i]);
-        if (is_dead(x, qdbg__layer_out(&s->layer, i), threshold, epsilon))
+    for (size_t i = 0; i < (s->has_layer ? x->n_weights : s->channels); i++) {
+        size_t c = !s->has_layer ? i
+                   : backward    ? qdbg__layer_out(&s->layer, i)
+                                 : qdbg__layer_in(&s->layer, i);
+        double size = fabs(s->has_layer ? (double)x->weight[i] * x->scale[c] : x->scale[c]);
+        if (is_dead(x, c, threshold, epsilon))
             dead = fmax(dead, size);
         else
             alive = fmax(alive, size);
     }
+    return alive > 0 ? dead / alive : (double)INFINITY;
+}
+
+/* Count dead channels and neutralise them where that is asked for. Before weights are scaled. */
+static void care_for_dead(qdbg__fold_site *s, numbers *x, double threshold, float epsilon,
+                          uint32_t flags, const qdbg__fold_seen *seen)
+{
     for (size_t c = 0; c < s->channels; c++) {
         double value = (double)x->bn[BETA][c];
         if (!is_dead(x, c, threshold, epsilon))
@@ -203,11 +211,9 @@ static void care_for_dead(qdbg__fold_site *s, numbers *x, double threshold, floa
         s->row.n_dead++;
         if (!(flags & QDBG_FOLD_NEUTRALIZE) || !is_constant(seen, c, &value))
             continue;
-        neutralize(s, x, c, value);
+        neutralize(x, c, value);
         s->row.n_neutralized++;
     }
-    if (s->row.n_dead > 0)
-        s->row.dead_ratio = alive > 0 ? dead / alive : (double)INFINITY;
 }
 
 /* ---- forward ---- */
@@ -313,17 +319,20 @@ static qdbg_status fold_numbers(qdbg_model *m, qdbg__fold_site *s, numbers *x, d
 {
     float epsilon = epsilon_of(m, s);
     qdbg_status status = QDBG_OK;
+    s->row.dead_ratio = dead_ratio(s, x, threshold, epsilon);
+    care_for_dead(s, x, threshold, epsilon, flags, seen);
+    if (s->row.n_dead == 0)
+        s->row.dead_ratio = 0;
     if (s->row.outcome == QDBG_FOLD_FORWARD)
         status = fold_forward(m, s, x, journal);
     if (status != QDBG_OK)
         return status;
     if (s->row.outcome > QDBG_FOLD_STANDALONE) {
         s->row.layer = QDBG_NONE;
+        s->row.n_neutralized = 0;
         return QDBG_OK;
     }
     scale_weights(s, x);
-    if (s->row.outcome == QDBG_FOLD_BACKWARD)
-        care_for_dead(s, x, threshold, epsilon, flags, seen);
     rest_of_norm(s, x, epsilon);
     return store(m, s, x, journal);
 }
