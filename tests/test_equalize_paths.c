@@ -435,12 +435,96 @@ static void joined_ranges_even_out(void **state)
     qdbg_ctx_destroy(ctx);
 }
 
+/* ---- graphs of a host that tell shapes as they like ---- */
+
+static uint32_t declared(path *p, int k)
+{
+    char text[16];
+    int64_t dims[4] = {make_int(&p->seed, -1, 2)};
+    uint32_t id, rank = (uint32_t)make_int(&p->seed, 1, 4);
+    for (uint32_t i = 1; i < rank; i++)
+        dims[i] = make_int(&p->seed, 0, 9) == 0 ? QDBG_DIM_UNKNOWN : make_int(&p->seed, 1, 3) * 2;
+    snprintf(text, sizeof text, "v%d", k);
+    if (make_int(&p->seed, 0, 9) > 0)
+        rank = QDBG_RANK_UNKNOWN; /* to be inferred, if it can be */
+    assert_ok(qdbg_graph_add_value(p->g, text, QDBG_F32, rank, dims, &id));
+    return id;
+}
+
+static void random_node(path *p, int k, uint32_t *values, uint32_t *n)
+{
+    static const char *const ops[] = {"Conv",    "Conv",    "Conv",    "Concat", "Split",
+                                      "Slice",   "Reshape", "Flatten", "Add",    "Transpose",
+                                      "Squeeze", "Relu",    "Mul",     "Foreign"};
+    char text[16];
+    uint32_t in[3] = {values[make_int(&p->seed, 0, *n - 1)], values[make_int(&p->seed, 0, *n - 1)],
+                      QDBG_NONE};
+    uint32_t out[2] = {declared(p, 2 * k), declared(p, 2 * k + 1)}, node, n_in = 2, n_out = 1;
+    const char *op = ops[make_int(&p->seed, 0, sizeof ops / sizeof *ops - 1)];
+    snprintf(text, sizeof text, "p%d", k);
+    if (strcmp(op, "Conv") == 0)
+        in[1] = make_random(p->g, text, DIMS(4, 4, 1, 1), &p->seed);
+    else if (strcmp(op, "Slice") == 0)
+        in[1] = in[2] = INTS(p->g, text, make_int(&p->seed, -3, 3)), n_in = 3;
+    else if (strcmp(op, "Mul") == 0 || (strcmp(op, "Add") == 0 && k % 2))
+        in[1] = make_random(p->g, text, DIMS(4, 1, 1), &p->seed);
+    else if (strcmp(op, "Add") != 0 && strcmp(op, "Concat") != 0)
+        n_in = 1;
+    n_out = strcmp(op, "Split") == 0 ? 2 : 1;
+    assert_ok(qdbg_graph_add_node(p->g, op, text, in, n_in, out, n_out, &node));
+    if (strcmp(op, "Concat") == 0 || strcmp(op, "Split") == 0)
+        assert_ok(qdbg_graph_set_int(p->g, node, "axis", make_int(&p->seed, -3, 2)));
+    if (strcmp(op, "Transpose") == 0)
+        make_ints(p->g, node, "perm", DIMS(0, 1, 3, 2));
+    for (uint32_t i = 0; i < n_out; i++)
+        values[(*n)++] = out[i];
+}
+
+/* Whatever a host says of its tensors, its parameters come to no harm. */
+static void odd_shapes_do_no_harm(void **state)
+{
+    qdbg_ctx *ctx = make_ctx(1);
+    uint32_t n_finished = 0, n_scaled = 0;
+    (void)state;
+    for (uint64_t i = 0; i < 4000; i++) {
+        path p = {.g = make_graph(ctx, 11), .seed = i};
+        uint32_t values[32] = {make_input(p.g, "x", DIMS(1, 4, 2, 2))}, n = 1;
+        for (int k = 0; k < 9; k++)
+            random_node(&p, k, values, &n);
+        assert_ok(qdbg_graph_add_output(p.g, values[n - 1]));
+        if (qdbg_graph_finish(p.g) == QDBG_OK) {
+            engine host;
+            qdbg_equalize *e;
+            qdbg_model *m = engine_model(&host, p.g);
+            saved was = params_save(m);
+            n_finished++;
+            assert_ok(qdbg_equalize_run(m, NULL, &e));
+            for (uint32_t k = 0; k < qdbg_equalize_count(e); k++) {
+                qdbg_equalize_row row = QDBG_EQUALIZE_ROW_INIT;
+                assert_ok(qdbg_equalize_get(e, k, &row));
+                n_scaled += row.n_scaled > 0;
+            }
+            assert_ok(qdbg_equalize_undo(e));
+            assert_true(params_same(m, &was));
+            params_free(&was);
+            qdbg_equalize_destroy(e);
+            qdbg_model_destroy(m);
+            engine_free(&host);
+        }
+        qdbg_graph_destroy(p.g);
+    }
+    if (n_finished < 100 || n_scaled < 10)
+        fail_msg("only %u graphs, %u joints scaled", n_finished, n_scaled);
+    qdbg_ctx_destroy(ctx);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(function_stays_on_every_path),
         cmocka_unit_test(parts_have_the_factors_of_the_whole),
         cmocka_unit_test(joined_ranges_even_out),
+        cmocka_unit_test(odd_shapes_do_no_harm),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
