@@ -409,10 +409,10 @@ static void bad_simulations_are_refused_before_the_data_are_read(void **state)
     set.user = &asked;
     set.batch = no_batch;
     w.o.calibration = w.o.evaluation = &set;
-    w.o.sim.weight_bits = 99;
+    w.sim.weight_bits = 99;
     assert_fails(w.ctx, qdbg_diagnose(w.m, &w.o, &d), QDBG_E_INVALID, "bits");
     assert_int_equal(asked, 0);
-    w.o.sim.weight_bits = 8;
+    w.sim.weight_bits = 8;
     assert_fails(w.ctx, qdbg_diagnose(w.m, &w.o, &d), QDBG_E_CALLBACK, "");
     assert_int_equal(asked, 1);
     world_end(&w);
