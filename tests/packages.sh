@@ -26,5 +26,5 @@ install_packages() {
 }
 
 # What the libraries and the program are built with.
-BUILD_PACKAGES="meson ninja-build gcc libc6-dev pkg-config libopenblas-dev libprotobuf-c-dev
-    protobuf-c-compiler python3"
+BUILD_PACKAGES="meson ninja-build gcc libc6-dev pkg-config libopenblas-dev libjansson-dev
+    libprotobuf-c-dev protobuf-c-compiler python3"

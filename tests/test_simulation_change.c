@@ -255,7 +255,7 @@ static void quantizers_are_switched_alone_or_by_kind(void **state)
     assert_int_equal(qdbg_sim_set_enabled(NULL, 0, 0), QDBG_E_INVALID);
     assert_int_equal(qdbg_sim_set_all_enabled(NULL, 0, 0), QDBG_E_INVALID);
     assert_fails(w->ctx, qdbg_sim_set_enabled(w->sim, 5, 0), QDBG_E_NOT_FOUND, "5");
-    assert_fails(w->ctx, qdbg_sim_set_all_enabled(w->sim, 3, 0), QDBG_E_INVALID, "kind");
+    assert_fails(w->ctx, qdbg_sim_set_all_enabled(w->sim, 4, 0), QDBG_E_INVALID, "kind");
 }
 
 static void reading_checks_its_arguments(void **state)

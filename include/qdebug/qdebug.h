@@ -11,6 +11,7 @@
 #include <qdebug/range.h>
 #include <qdebug/graph.h>
 #include <qdebug/model.h>
+#include <qdebug/rules.h>
 #include <qdebug/simulation.h>
 #include <qdebug/fold.h>
 #include <qdebug/equalize.h>

@@ -106,7 +106,7 @@ static qdbg_status merge(calibration *c)
 {
     qdbg_sim *sim = c->sim;
     for (size_t i = 0; i < sim->n; i++) {
-        if (qdbg__is_weight(&sim->quantizers[i]))
+        if (qdbg__is_parameter(&sim->quantizers[i]))
             continue;
         for (uint32_t w = 1; w < sim->ctx->n_threads; w++) {
             qdbg_observer *from = &c->observers[w * sim->n + i];
@@ -126,15 +126,14 @@ static qdbg_status merge(calibration *c)
 
 static qdbg_status make(calibration *c)
 {
-    for (size_t i = 0; i < c->sim->n; i++) {
-        if (qdbg__is_weight(&c->sim->quantizers[i]))
-            continue;
-        qdbg_status status =
-            qdbg__sim_make_encodings(c->sim, i, &c->observers[i], NULL, &c->made[i]);
-        if (status != QDBG_OK)
-            return status;
-    }
-    return QDBG_OK;
+    uint8_t *chosen = qdbg__alloc(c->sim->ctx, c->sim->n, 1);
+    if (!chosen)
+        return c->sim->ctx->error_status;
+    for (size_t i = 0; i < c->sim->n; i++)
+        chosen[i] = !qdbg__is_parameter(&c->sim->quantizers[i]);
+    qdbg_status status = qdbg__sim_make_many(c->sim, chosen, c->observers, c->made);
+    qdbg__free(c->sim->ctx, chosen, c->sim->n, 1);
+    return status;
 }
 
 /* All at once, and nothing that could fail. */
@@ -142,7 +141,7 @@ static void adopt(calibration *c)
 {
     for (size_t i = 0; i < c->sim->n; i++) {
         qdbg__quantizer *q = &c->sim->quantizers[i];
-        if (qdbg__is_weight(q))
+        if (qdbg__is_parameter(q))
             continue;
         qdbg__observer_free(&q->observer);
         q->observer = c->observers[i];

@@ -20,6 +20,16 @@ bool qdbg__is_weight(const qdbg__quantizer *q)
     return q->place.kind == QDBG_WEIGHT;
 }
 
+bool qdbg__is_bias(const qdbg__quantizer *q)
+{
+    return q->place.kind == QDBG_BIAS;
+}
+
+bool qdbg__is_parameter(const qdbg__quantizer *q)
+{
+    return q->place.kind != QDBG_ACTIVATION;
+}
+
 int32_t qdbg__channel_axis(const qdbg__quantizer *q)
 {
     return q->spec.granularity == QDBG_PER_BLOCK ? q->place.axis : q->spec.axis;
@@ -56,7 +66,7 @@ void qdbg__encodings_free(qdbg_ctx *ctx, qdbg__encodings *made)
     *made = (qdbg__encodings){NULL, NULL, 0};
 }
 
-static qdbg_status make_room(qdbg_ctx *ctx, uint32_t n, qdbg__encodings *out)
+qdbg_status qdbg__encodings_make_room(qdbg_ctx *ctx, uint32_t n, qdbg__encodings *out)
 {
     out->n = n;
     out->at = qdbg__alloc(ctx, n, sizeof *out->at);
@@ -85,6 +95,7 @@ void qdbg__sim_adopt_encodings(qdbg_sim *sim, size_t i, qdbg__encodings *made)
     }
     uint32_t block = q->spec.granularity == QDBG_PER_BLOCK ? q->spec.block_size : 0;
     q->fq = (qdbg__fakequant){q->grids, q->n_grids, q->spec.axis, block};
+    qdbg__sim_derive_biases(sim, i);
 }
 
 /* ---- frozen ---- */
@@ -135,7 +146,7 @@ void qdbg__sim_put_frozen_back(qdbg_sim *sim, size_t i, qdbg__frozen *frozen)
 
 /* ---- make ---- */
 
-static qdbg_encoding encode(const qdbg__quantizer *q, qdbg__span span)
+qdbg_encoding qdbg__sim_encoding_of(const qdbg__quantizer *q, qdbg__span span)
 {
     if (span.min > span.max) /* no element at all */
         span = (qdbg__span){0, 0};
@@ -177,7 +188,7 @@ static qdbg_status make_weight(qdbg_sim *sim, const qdbg__quantizer *q, const fl
     const qdbg__value *v = qdbg__sim_value(sim, q);
     qdbg__cut cut = qdbg__cut_of(v->rank, v->dims, &q->spec);
     bool per_channel = q->spec.granularity == QDBG_PER_CHANNEL;
-    qdbg_status status = make_room(sim->ctx, cut.n, out);
+    qdbg_status status = qdbg__encodings_make_room(sim->ctx, cut.n, out);
     if (status != QDBG_OK)
         return status;
     if (is_frozen(q, cut.n)) {
@@ -189,7 +200,8 @@ static qdbg_status make_weight(qdbg_sim *sim, const qdbg__quantizer *q, const fl
     for (uint32_t c = 0; c < cut.n && (q->custom || !needs_elements(q)); c++) {
         const qdbg__range *r = per_channel ? &q->channel_observed[c] : &q->observed;
         qdbg__span span = {r->min, r->max};
-        out->at[c] = encode(q, q->custom ? (qdbg__span){q->custom_min, q->custom_max} : span);
+        out->at[c] =
+            qdbg__sim_encoding_of(q, q->custom ? (qdbg__span){q->custom_min, q->custom_max} : span);
     }
     if (status == QDBG_OK)
         share_scales(q, &cut, out->at);
@@ -198,62 +210,70 @@ static qdbg_status make_weight(qdbg_sim *sim, const qdbg__quantizer *q, const fl
     return status;
 }
 
-/* One range for all of an activation, where it does not come from observation. */
-static qdbg_status given_range(qdbg_sim *sim, const qdbg__quantizer *q, bool *found,
-                               qdbg__span *span)
+qdbg_status qdbg__sim_given_range(qdbg_sim *sim, const qdbg__quantizer *q, bool *found,
+                                  qdbg__span *span)
 {
-    *found = q->custom;
-    *span = (qdbg__span){q->custom_min, q->custom_max};
-    if (q->custom || q->range.method != QDBG_RANGE_BATCH_NORM)
+    *found = q->custom || q->place.fixed;
+    *span = q->custom ? (qdbg__span){q->custom_min, q->custom_max}
+                      : (qdbg__span){q->place.fixed_min, q->place.fixed_max};
+    if (*found || q->range.method != QDBG_RANGE_BATCH_NORM)
         return QDBG_OK;
     return qdbg__sim_batch_norm_range(sim, q->place.value, qdbg__range_defaults(&q->range).sigmas,
                                       found, span);
 }
 
-static qdbg_status choose_all(qdbg_sim *sim, const qdbg__quantizer *q,
-                              const qdbg_observer *observer, qdbg__encodings *out)
+bool qdbg__sim_observed_enough(const qdbg__quantizer *q, const qdbg_observer *o)
 {
-    bool searches = qdbg__range_needs(q->range.method) & QDBG_OBSERVE_HISTOGRAM;
+    bool per_channel = q->spec.granularity == QDBG_PER_CHANNEL;
+    return o->ranges && (per_channel || o->n_channels == 1) &&
+           o->axis == q->spec.axis * per_channel &&
+           !(qdbg__range_needs(q->range.method) & ~o->collect);
+}
+
+/* By channels, of which there are as many as were observed. */
+static qdbg_status make_channels(qdbg_sim *sim, const qdbg__quantizer *q, const qdbg_observer *o,
+                                 qdbg__encodings *out)
+{
+    bool given, searches = qdbg__range_needs(q->range.method) & QDBG_OBSERVE_HISTOGRAM;
+    qdbg__span range = {1, 0};
     qdbg__range_work *work = NULL;
-    qdbg_status status = QDBG_OK;
-    if (searches) {
+    qdbg_status status = qdbg__sim_given_range(sim, q, &given, &range);
+    if (status != QDBG_OK || !o->ranges || !(given || qdbg__sim_observed_enough(q, o)))
+        return status;
+    status = qdbg__encodings_make_room(sim->ctx, o->n_channels, out);
+    if (status == QDBG_OK && searches && !given) {
         work = qdbg__alloc(sim->ctx, 1, sizeof *work);
         status = work ? QDBG_OK : sim->ctx->error_status;
     }
     for (uint32_t c = 0; c < out->n && status == QDBG_OK; c++) {
-        qdbg__span span = {1, 0};
-        if (observer->ranges[c].min <= observer->ranges[c].max)
-            status = qdbg__observer_choose(observer, work, c, &q->range, &q->spec, &span);
-        out->at[c] = encode(q, span);
+        qdbg__span span = range;
+        if (!given && o->ranges[c].min <= o->ranges[c].max)
+            status = qdbg__observer_choose(o, work, c, &q->range, &q->spec, &span);
+        out->at[c] = qdbg__sim_encoding_of(q, span);
     }
-    qdbg__free(sim->ctx, work, searches, sizeof *work);
-    return status;
-}
-
-static qdbg_status make_activation(qdbg_sim *sim, const qdbg__quantizer *q,
-                                   const qdbg_observer *observer, qdbg__encodings *out)
-{
-    bool per_channel = q->spec.granularity == QDBG_PER_CHANNEL, given;
-    bool seen = observer && observer->ranges;
-    uint32_t n = per_channel ? (seen ? observer->n_channels : 0) : 1;
-    bool enough = seen && observer->n_channels == n &&
-                  observer->axis == q->spec.axis * per_channel &&
-                  !(qdbg__range_needs(q->range.method) & ~observer->collect);
-    qdbg__span span;
-    qdbg_status status = given_range(sim, q, &given, &span);
-    if (status != QDBG_OK || n == 0 || !(given || enough))
-        return status;
-    status = make_room(sim->ctx, n, out);
-    for (uint32_t c = 0; c < n && status == QDBG_OK && given; c++)
-        out->at[c] = encode(q, span);
-    if (status == QDBG_OK && !given)
-        status = choose_all(sim, q, observer, out);
+    qdbg__free(sim->ctx, work, 1, sizeof *work);
     if (status != QDBG_OK)
         qdbg__encodings_free(sim->ctx, out);
     return status;
 }
 
-qdbg_status qdbg__sim_make_encodings(qdbg_sim *sim, size_t i, const qdbg_observer *observer,
+static qdbg_status make_activation(qdbg_sim *sim, size_t i, const qdbg_observer *observers,
+                                   qdbg__encodings *out)
+{
+    const qdbg__quantizer *q = &sim->quantizers[i];
+    if (q->spec.granularity == QDBG_PER_CHANNEL)
+        return make_channels(sim, q, observers ? &observers[i] : &q->observer, out);
+    bool known;
+    qdbg__span span;
+    qdbg_status status = qdbg__sim_shared_range(sim, i, observers, &known, &span);
+    if (status == QDBG_OK && known)
+        status = qdbg__encodings_make_room(sim->ctx, 1, out);
+    if (status == QDBG_OK && known)
+        out->at[0] = qdbg__sim_encoding_of(q, span);
+    return status;
+}
+
+qdbg_status qdbg__sim_make_encodings(qdbg_sim *sim, size_t i, const qdbg_observer *observers,
                                      const float *data, qdbg__encodings *out)
 {
     const qdbg__quantizer *q = &sim->quantizers[i];
@@ -261,8 +281,8 @@ qdbg_status qdbg__sim_make_encodings(qdbg_sim *sim, size_t i, const qdbg_observe
     qdbg_status status = QDBG_OK;
     if (q->spec.bits != QDBG_BITS_BYPASS && qdbg__is_weight(q) && (q->custom || q->seen))
         status = make_weight(sim, q, data, &made);
-    else if (q->spec.bits != QDBG_BITS_BYPASS && !qdbg__is_weight(q))
-        status = make_activation(sim, q, observer, &made);
+    else if (q->spec.bits != QDBG_BITS_BYPASS && !qdbg__is_parameter(q))
+        status = make_activation(sim, i, observers, &made);
     if (status != QDBG_OK)
         return status;
     for (uint32_t c = 0; c < made.n; c++)
@@ -275,8 +295,9 @@ static qdbg_status encode_with(qdbg_sim *sim, size_t i, const float *data)
 {
     qdbg__encodings made;
     sim->quantizers[i].quantized_valid = false;
-    qdbg_status status =
-        qdbg__sim_make_encodings(sim, i, &sim->quantizers[i].observer, data, &made);
+    if (qdbg__is_bias(&sim->quantizers[i]))
+        return QDBG_OK; /* it follows others */
+    qdbg_status status = qdbg__sim_make_encodings(sim, i, NULL, data, &made);
     if (status == QDBG_OK)
         qdbg__sim_adopt_encodings(sim, i, &made);
     return status;
@@ -284,7 +305,8 @@ static qdbg_status encode_with(qdbg_sim *sim, size_t i, const float *data)
 
 qdbg_status qdbg__sim_encode(qdbg_sim *sim, size_t i)
 {
-    return encode_with(sim, i, NULL);
+    return sim->quantizers[i].place.shared ? qdbg__sim_encode_group(sim, i)
+                                           : encode_with(sim, i, NULL);
 }
 
 /* ---- weights ---- */
@@ -312,7 +334,8 @@ static qdbg_status observe_weight(qdbg_sim *sim, size_t i, const float *data)
         qdbg__range_merge(&q->observed, &q->channel_observed[c]);
     if (q->observed.n_nan + q->observed.n_inf > 0)
         return qdbg__fail_at(sim->ctx, QDBG_E_NUMERIC, NULL, v->name,
-                             "weight '%s' holds %llu NaN and %llu infinite elements", v->name,
+                             "%s '%s' holds %llu NaN and %llu infinite elements",
+                             qdbg__is_bias(q) ? "bias" : "weight", v->name,
                              (unsigned long long)q->observed.n_nan,
                              (unsigned long long)q->observed.n_inf);
     q->seen = true;
@@ -351,7 +374,7 @@ qdbg_status qdbg__sim_refresh(qdbg_sim *sim)
         return QDBG_OK;
     for (size_t i = 0; i < sim->n; i++) {
         qdbg_status status =
-            qdbg__is_weight(&sim->quantizers[i]) ? qdbg__sim_refresh_weight(sim, i) : QDBG_OK;
+            qdbg__is_parameter(&sim->quantizers[i]) ? qdbg__sim_refresh_weight(sim, i) : QDBG_OK;
         if (status != QDBG_OK)
             return status;
     }

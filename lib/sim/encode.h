@@ -21,9 +21,42 @@ typedef struct qdbg__cut {
 qdbg__cut qdbg__cut_of(uint32_t rank, const int64_t *dims, const qdbg_quant_spec *spec);
 
 /* Make quantizer `i`'s encodings by its spec and range method. `data` are a weight's elements, or
- * NULL: they are read when needed. `observer` is what an activation's range comes from. */
-qdbg_status qdbg__sim_make_encodings(qdbg_sim *sim, size_t i, const qdbg_observer *observer,
+ * NULL: they are read when needed. `observers` [n] are what the ranges of activations come from;
+ * NULL: the quantizers' own. For one that shares its encoding all that share it are looked at.
+ * Nothing is made for a bias. */
+qdbg_status qdbg__sim_make_encodings(qdbg_sim *sim, size_t i, const qdbg_observer *observers,
                                      const float *data, qdbg__encodings *out);
+
+/* The same for all that are chosen[i] != 0; those that share an encoding are made together, and
+ * `chosen` comes to hold them all. `made` [n] is empty, and empty again after a failure. */
+qdbg_status qdbg__sim_make_many(qdbg_sim *sim, uint8_t *chosen, const qdbg_observer *observers,
+                                qdbg__encodings *made);
+
+/* Room for encodings. */
+qdbg_status qdbg__encodings_make_room(qdbg_ctx *ctx, uint32_t n, qdbg__encodings *out);
+
+/* One encoding that covers a range, or zero where min > max. */
+qdbg_encoding qdbg__sim_encoding_of(const qdbg__quantizer *q, qdbg__span span);
+
+/* One range for all of an activation, where it does not come from observation. */
+qdbg_status qdbg__sim_given_range(qdbg_sim *sim, const qdbg__quantizer *q, bool *found,
+                                  qdbg__span *span);
+
+/* Is what was observed enough for the quantizer's method and granularity? */
+bool qdbg__sim_observed_enough(const qdbg__quantizer *q, const qdbg_observer *observer);
+
+/* The range of the whole of activation `i` and of all that share its encoding. *known: there is one
+ * yet. */
+qdbg_status qdbg__sim_shared_range(qdbg_sim *sim, size_t i, const qdbg_observer *observers,
+                                   bool *known, qdbg__span *span);
+
+/* Encode all that share quantizer `i`'s encoding. */
+qdbg_status qdbg__sim_encode_group(qdbg_sim *sim, size_t i);
+
+/* Biases: take memory once; then follow the encodings of quantizer `i`, which cannot fail. */
+qdbg_status qdbg__sim_prepare_bias(qdbg_sim *sim, size_t i);
+void qdbg__sim_derive_biases(qdbg_sim *sim, size_t i);
+qdbg_status qdbg__sim_refuse_bias(qdbg_sim *sim, const qdbg__quantizer *q);
 
 /* Make them the quantizer's own. Cannot fail. */
 void qdbg__sim_adopt_encodings(qdbg_sim *sim, size_t i, qdbg__encodings *made);
@@ -41,8 +74,10 @@ qdbg_status qdbg__sim_batch_norm_range(qdbg_sim *sim, uint32_t value, double sig
 const qdbg__value *qdbg__sim_value(const qdbg_sim *sim, const qdbg__quantizer *q);
 size_t qdbg__sim_weight_count(const qdbg_sim *sim, const qdbg__quantizer *q);
 bool qdbg__is_weight(const qdbg__quantizer *q);
+bool qdbg__is_parameter(const qdbg__quantizer *q); /* a weight or a bias */
+bool qdbg__is_bias(const qdbg__quantizer *q);
 
-/* Read a weight's elements anew and encode it. */
+/* Read a weight's or bias's elements anew and encode it. */
 qdbg_status qdbg__sim_refresh_weight(qdbg_sim *sim, size_t i);
 
 /* Its elements, to be freed by the caller: [qdbg__sim_weight_count]. */

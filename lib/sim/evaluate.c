@@ -18,7 +18,7 @@ static qdbg_status choose(qdbg_sim *sim, size_t i, qdbg__sim_variant *v)
     size_t n = sim->model->graph->n_values;
     const qdbg__quantizer *q = &sim->quantizers[i];
     const char *name = sim->model->graph->values[q->place.value].name;
-    if (q->place.kind == QDBG_WEIGHT) {
+    if (q->place.kind != QDBG_ACTIVATION) {
         if (!v->params)
             v->params = qdbg__alloc(sim->ctx, n, sizeof *v->params);
         if (!v->params)

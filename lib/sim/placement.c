@@ -1,24 +1,14 @@
-#include "placement.h"
+#include "placement_work.h"
 
-#include <qdebug/simulation.h>
+/* ---- what values are ---- */
 
-typedef struct placer {
-    const qdbg_graph *graph;
-    uint8_t *is_float; /* [n_values] float32, as far as one can tell without shapes */
-    uint8_t *is_live;  /* [n_values] depends on a graph input */
-    uint8_t *placed;   /* [n_values] has a quantizer already */
-    qdbg__places *out;
-} placer;
-
-static bool one_of(const qdbg__node *node, const char *const *types, size_t n)
+bool qdbg__one_of(const qdbg__node *node, const char *const *types, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         if (qdbg__node_is(node, types[i]))
             return true;
     return false;
 }
-
-#define ONE_OF(node, types) one_of(node, types, sizeof(types) / sizeof *(types))
 
 /* Results that are integers or truth values whatever goes in. */
 static bool never_float(const qdbg__node *node)
@@ -27,11 +17,11 @@ static bool never_float(const qdbg__node *node)
         "Shape", "Size",        "ArgMax", "ArgMin", "NonZero", "Equal", "Greater", "GreaterOrEqual",
         "Less",  "LessOrEqual", "And",    "Or",     "Xor",     "Not",   "IsNaN",   "IsInf",
     };
-    return ONE_OF(node, types);
+    return QDBG__ONE_OF(node, types);
 }
 
 /* Type of a node's outputs where inference did not tell: that of its data input. */
-static bool guess_float(const placer *p, const qdbg__node *node)
+static bool guess_float(const qdbg__placer *p, const qdbg__node *node)
 {
     if (never_float(node))
         return false;
@@ -40,184 +30,243 @@ static bool guess_float(const placer *p, const qdbg__node *node)
     uint32_t data = qdbg__node_is(node, "Where") ? 1 : 0;
     if (data >= node->n_in || node->in[data] == QDBG_NONE || !node->op)
         return true;
-    return p->is_float[node->in[data]];
+    return p->fates[node->in[data]].is_float;
 }
 
-static void classify(placer *p)
+static void classify(qdbg__placer *p)
 {
     const qdbg_graph *g = p->graph;
     for (size_t v = 0; v < g->n_values; v++) {
         int32_t dtype = g->values[v].dtype;
-        p->is_float[v] = dtype == QDBG_F32 || (dtype == QDBG_DTYPE_NONE && g->values[v].is_input);
-        p->is_live[v] = g->values[v].is_input;
+        p->fates[v] = (qdbg__fate){.is_float = dtype == QDBG_F32 ||
+                                               (dtype == QDBG_DTYPE_NONE && g->values[v].is_input),
+                                   .is_live = g->values[v].is_input,
+                                   .fused = QDBG_NONE,
+                                   .root = QDBG_NONE,
+                                   .group = (uint32_t)v,
+                                   .leader = QDBG_NONE,
+                                   .place = QDBG_NONE};
     }
     for (size_t i = 0; i < g->n_nodes; i++) {
         const qdbg__node *n = &g->nodes[i];
         bool live = false;
         for (uint32_t k = 0; k < n->n_in; k++)
-            live = live || (n->in[k] != QDBG_NONE && p->is_live[n->in[k]]);
+            live = live || (n->in[k] != QDBG_NONE && p->fates[n->in[k]].is_live);
         for (uint32_t k = 0; k < n->n_out; k++) {
             uint32_t v = n->out[k];
             if (v == QDBG_NONE)
                 continue;
-            p->is_live[v] = live;
+            p->fates[v].is_live = live;
             if (g->values[v].dtype == QDBG_DTYPE_NONE)
-                p->is_float[v] = k == 0 && guess_float(p, n);
+                p->fates[v].is_float = k == 0 && guess_float(p, n);
         }
     }
 }
 
-static qdbg_status add(placer *p, int32_t kind, uint32_t value, uint32_t node, int32_t axis)
+/* ---- the sections of activations, in their order ---- */
+
+static void decide(qdbg__placer *p, uint32_t value, bool wanted, bool forced, uint8_t section)
 {
-    if (p->placed[value])
+    qdbg__fate *f = &p->fates[value];
+    f->wanted = wanted;
+    f->forced = wanted && forced;
+    f->section = section;
+}
+
+static void decide_outputs(qdbg__placer *p, const qdbg__node *n)
+{
+    const qdbg__op_entry *op = qdbg__rules_find_op(p->rules, n->op_type);
+    bool wanted = p->rules->defaults.output_quantized == QDBG_RULE_YES;
+    bool said = op && op->said.output_quantized != QDBG_RULE_UNSET;
+    if (said)
+        wanted = op->said.output_quantized == QDBG_RULE_YES;
+    for (uint32_t k = 0; k < n->n_out; k++)
+        if (n->out[k] != QDBG_NONE)
+            decide(p, n->out[k], wanted, said,
+                   said ? QDBG__SECTION_OP_TYPE : QDBG__SECTION_DEFAULTS);
+}
+
+static void decide_inputs(qdbg__placer *p, const qdbg__node *n)
+{
+    const qdbg__op_entry *op = qdbg__rules_find_op(p->rules, n->op_type);
+    if (!op || op->said.input_quantized != QDBG_RULE_YES)
+        return;
+    for (uint32_t k = 0; k < n->n_in; k++) {
+        if (n->in[k] == QDBG_NONE || !p->fates[n->in[k]].is_live)
+            continue;
+        if (!p->fates[n->in[k]].wanted)
+            p->fates[n->in[k]].asked = op;
+        decide(p, n->in[k], true, true, QDBG__SECTION_OP_TYPE);
+    }
+}
+
+static void decide_ends(qdbg__placer *p, const uint32_t *values, size_t n, int32_t answer,
+                        uint8_t section)
+{
+    for (size_t i = 0; i < n && answer != QDBG_RULE_UNSET; i++)
+        decide(p, values[i], answer == QDBG_RULE_YES, true, section);
+}
+
+static void decide_all(qdbg__placer *p)
+{
+    const qdbg_graph *g = p->graph;
+    const qdbg_rule_defaults *d = &p->rules->defaults;
+    for (size_t i = 0; i < g->n_inputs; i++)
+        decide(p, g->inputs[i], false, false, QDBG__SECTION_MODEL_INPUT);
+    for (size_t i = 0; i < g->n_nodes; i++)
+        decide_outputs(p, &g->nodes[i]);
+    for (size_t i = 0; i < g->n_nodes; i++)
+        decide_inputs(p, &g->nodes[i]);
+    qdbg__place_fuse(p);
+    decide_ends(p, g->inputs, g->n_inputs, d->model_input, QDBG__SECTION_MODEL_INPUT);
+    decide_ends(p, g->outputs, g->n_outputs, d->model_output, QDBG__SECTION_MODEL_OUTPUT);
+}
+
+/* ---- placing ---- */
+
+qdbg_status qdbg__place_add(qdbg__placer *p, const qdbg__place *place)
+{
+    qdbg__places *out = p->out;
+    if (p->fates[place->value].place != QDBG_NONE)
         return QDBG_OK;
-    qdbg_status status = qdbg__reserve(p->graph->ctx, &p->out->at, &p->out->capacity, p->out->n + 1,
-                                       sizeof *p->out->at);
+    qdbg_status status =
+        qdbg__reserve(p->graph->ctx, &out->at, &out->capacity, out->n + 1, sizeof *out->at);
     if (status != QDBG_OK)
         return status;
-    p->placed[value] = 1;
-    p->out->at[p->out->n++] = (qdbg__place){value, node, kind, axis};
+    p->fates[place->value].place = (uint32_t)out->n;
+    out->absent[place->value] = (qdbg__absence){.reason = QDBG_ABSENT_NOT};
+    out->at[out->n] = *place;
+    out->at[out->n].group = (uint32_t)out->n;
+    out->n++;
     return QDBG_OK;
 }
 
-/* ---- weights ---- */
-
-/* Output-channel axis of the weight that is input `i` of the node; -1: input `i` is no weight. */
-static int32_t weight_axis(const qdbg__node *node, uint32_t i, uint32_t rank)
+/* Operators whose results are never below zero. */
+static bool never_negative(const qdbg_graph *g, uint32_t node)
 {
-    if (qdbg__node_is(node, "Conv"))
-        return i == 1 ? 0 : -1;
-    if (qdbg__node_is(node, "ConvTranspose"))
-        return i == 1 ? 1 : -1;
-    if (qdbg__node_is(node, "Gemm"))
-        return i == 1 ? (qdbg__attr_int(node, "transB", 0) ? 0 : 1) : -1;
-    if (!qdbg__node_is(node, "MatMul") || i > 1)
-        return -1;
-    if (rank < 2)
-        return 0;
-    return (int32_t)rank - (i == 1 ? 1 : 2);
-}
-
-static qdbg_status place_weights(placer *p, uint32_t node)
-{
-    const qdbg__node *n = &p->graph->nodes[node];
-    for (uint32_t i = 0; i < n->n_in && i < 2; i++) {
-        if (n->in[i] == QDBG_NONE)
-            continue;
-        const qdbg__value *v = &p->graph->values[n->in[i]];
-        int32_t axis = v->is_param && v->dtype == QDBG_F32 ? weight_axis(n, i, v->rank) : -1;
-        if (axis < 0 || axis >= (int32_t)v->rank)
-            continue;
-        qdbg_status status = add(p, QDBG_WEIGHT, n->in[i], node, axis);
-        if (status != QDBG_OK)
-            return status;
-    }
-    return QDBG_OK;
-}
-
-/* ---- activations ---- */
-
-static bool is_linear(const qdbg__node *n)
-{
-    static const char *const types[] = {"Conv", "ConvTranspose", "Gemm", "MatMul"};
-    return ONE_OF(n, types);
-}
-
-static bool is_clamp(const qdbg__node *n)
-{
-    static const char *const types[] = {"Relu", "Clip", "PRelu", "LeakyRelu"};
-    return ONE_OF(n, types);
-}
-
-static bool is_param(const placer *p, uint32_t value)
-{
-    return value != QDBG_NONE && p->graph->values[value].is_param;
-}
-
-/* MatMul with a constant bias behind it is a fully connected layer. */
-static bool is_bias_add(const placer *p, const qdbg__node *n)
-{
-    return qdbg__node_is(n, "Add") && n->n_in == 2 &&
-           (is_param(p, n->in[0]) || is_param(p, n->in[1]));
-}
-
-/* Do `first` and its only reader `next` make one operator of an engine? */
-static bool fuses(const placer *p, const qdbg__node *first, const qdbg__node *next)
-{
-    if (is_linear(first) && qdbg__node_is(next, "BatchNormalization"))
-        return true;
-    if (qdbg__node_is(first, "MatMul") && is_bias_add(p, next))
-        return true;
-    return is_clamp(next) && (is_linear(first) || qdbg__node_is(first, "Add") ||
-                              qdbg__node_is(first, "BatchNormalization"));
-}
-
-static bool is_fused(const placer *p, const qdbg__node *n, uint32_t value)
-{
-    const qdbg__value *v = &p->graph->values[value];
-    if (v->is_output || v->n_consumers != 1)
+    static const char *const types[] = {"Relu", "Sigmoid", "HardSigmoid", "Softmax",
+                                        "Abs",  "Exp",     "Sqrt",        "Softplus"};
+    if (node == QDBG_NONE)
         return false;
-    const qdbg__node *next = &p->graph->nodes[v->consumers[0]];
-    bool is_data = next->in[0] == value || is_bias_add(p, next);
-    return is_data && fuses(p, n, next);
-}
-
-static bool keeps_encoding(const placer *p, const qdbg__node *n)
-{
-    return n->op && (n->op->flags & QDBG__OP_PASSES_ENCODING) && n->n_in > 0 &&
-           n->in[0] != QDBG_NONE && p->is_live[n->in[0]];
-}
-
-static qdbg_status place_activations(placer *p, uint32_t node)
-{
-    const qdbg__node *n = &p->graph->nodes[node];
-    for (uint32_t i = 0; i < n->n_out; i++) {
-        uint32_t v = n->out[i];
-        if (v == QDBG_NONE || !p->is_float[v] || !p->is_live[v])
-            continue;
-        if (keeps_encoding(p, n) || is_fused(p, n, v))
-            continue;
-        qdbg_status status = add(p, QDBG_ACTIVATION, v, node, 0);
-        if (status != QDBG_OK)
-            return status;
+    const qdbg__node *n = &g->nodes[node];
+    if (!qdbg__node_is(n, "Clip"))
+        return QDBG__ONE_OF(n, types);
+    if (n->n_in > 1 && n->in[1] != QDBG_NONE) {
+        const qdbg__value *low = &g->values[n->in[1]];
+        return low->dtype == QDBG_F32 && low->data && low->bytes == sizeof(float) &&
+               *(const float *)low->data >= 0;
     }
-    return QDBG_OK;
+    return qdbg__attr_float(n, "min", -1) >= 0;
+}
+
+static void set_grid(const qdbg__placer *p, qdbg__place *place, const qdbg__op_entry *op)
+{
+    const qdbg_rule_defaults *d = &p->rules->defaults;
+    int32_t symmetric = d->output_symmetric;
+    if (op && op->said.symmetric != QDBG_RULE_UNSET)
+        symmetric = op->said.symmetric;
+    if (symmetric != QDBG_RULE_YES) {
+        place->symmetry = QDBG_ASYMMETRIC;
+        place->is_signed = d->activation_signed == QDBG_RULE_YES ? QDBG_SIGNED : QDBG_UNSIGNED;
+        return;
+    }
+    bool positive = d->unsigned_symmetric == QDBG_RULE_YES && never_negative(p->graph, place->node);
+    place->symmetry = d->strict_symmetric == QDBG_RULE_YES ? QDBG_STRICT_SYMMETRIC : QDBG_SYMMETRIC;
+    place->is_signed = positive ? QDBG_UNSIGNED : QDBG_SIGNED;
+}
+
+qdbg_status qdbg__place_activation(qdbg__placer *p, uint32_t value)
+{
+    const qdbg__fate *f = &p->fates[value];
+    uint32_t node = p->graph->values[value].producer;
+    const qdbg__op_entry *op =
+        node == QDBG_NONE ? NULL : qdbg__rules_find_op(p->rules, p->graph->nodes[node].op_type);
+    qdbg__place place = {.value = value, .node = node, .kind = QDBG_ACTIVATION};
+    set_grid(p, &place, f->asked ? f->asked : op);
+    if (op && op->said.has_range) {
+        place.fixed = true;
+        place.fixed_min = (float)op->said.min;
+        place.fixed_max = (float)op->said.max;
+    }
+    p->fates[value].root = value;
+    return qdbg__place_add(p, &place);
+}
+
+/* ---- absences ---- */
+
+static void begin_absences(qdbg__placer *p)
+{
+    const qdbg_graph *g = p->graph;
+    for (size_t v = 0; v < g->n_values; v++) {
+        qdbg__absence *a = &p->out->absent[v];
+        a->other = QDBG_NONE;
+        if (!p->fates[v].is_float)
+            a->reason = QDBG_ABSENT_TYPE;
+        else if (g->values[v].is_param)
+            a->reason = QDBG_ABSENT_PARAMETER;
+        else if (!p->fates[v].is_live)
+            a->reason = QDBG_ABSENT_CONSTANT;
+        else
+            a->reason = QDBG_ABSENT_RULE;
+        a->section = p->fates[v].section;
+    }
 }
 
 /* ---- all ---- */
 
-static qdbg_status place_all(placer *p)
+static qdbg_status place_all(qdbg__placer *p)
 {
     const qdbg_graph *g = p->graph;
     qdbg_status status = QDBG_OK;
     classify(p);
+    decide_all(p);
+    begin_absences(p);
     for (size_t i = 0; i < g->n_inputs && status == QDBG_OK; i++)
-        if (p->is_float[g->inputs[i]])
-            status = add(p, QDBG_ACTIVATION, g->inputs[i], QDBG_NONE, 0);
+        if (p->fates[g->inputs[i]].is_float && p->fates[g->inputs[i]].wanted)
+            status = qdbg__place_activation(p, g->inputs[i]);
     for (uint32_t i = 0; i < g->n_nodes && status == QDBG_OK; i++) {
-        status = place_weights(p, i);
+        status = qdbg__place_params(p, i);
         if (status == QDBG_OK)
-            status = place_activations(p, i);
+            status = qdbg__place_outputs(p, i);
     }
+    if (status == QDBG_OK)
+        qdbg__place_groups(p);
     return status;
 }
 
 void qdbg__places_free(qdbg_ctx *ctx, qdbg__places *places)
 {
     qdbg__free(ctx, places->at, places->capacity, sizeof *places->at);
+    qdbg__free(ctx, places->absent, places->n_values, sizeof *places->absent);
     *places = (qdbg__places){0};
 }
 
-qdbg_status qdbg__place_quantizers(const qdbg_graph *g, qdbg__places *out)
+static qdbg_status place_by(const qdbg_graph *g, const qdbg_rules *rules, qdbg__places *out)
 {
-    uint8_t *flags = qdbg__alloc(g->ctx, 3 * g->n_values, 1);
-    if (!flags)
-        return g->ctx->error_status;
-    *out = (qdbg__places){0};
-    placer p = {g, flags, flags + g->n_values, flags + 2 * g->n_values, out};
-    qdbg_status status = place_all(&p);
-    qdbg__free(g->ctx, flags, 3 * g->n_values, 1);
+    qdbg__places made = {.n_values = g->n_values};
+    qdbg__placer p = {.graph = g, .rules = rules, .out = &made};
+    made.absent = qdbg__alloc(g->ctx, g->n_values, sizeof *made.absent);
+    p.fates = made.absent ? qdbg__alloc(g->ctx, g->n_values, sizeof *p.fates) : NULL;
+    qdbg_status status = p.fates ? place_all(&p) : g->ctx->error_status;
+    qdbg__free(g->ctx, p.fates, g->n_values, sizeof *p.fates);
+    if (status == QDBG_OK)
+        *out = made;
+    else
+        qdbg__places_free(g->ctx, &made);
+    return status;
+}
+
+qdbg_status qdbg__place_quantizers(const qdbg_graph *g, const qdbg_rules *rules, qdbg__places *out)
+{
+    if (rules)
+        return place_by(g, rules, out);
+    qdbg_rules *by_default = NULL;
+    qdbg_status status = qdbg__rules_new(g->ctx, &by_default);
     if (status != QDBG_OK)
-        qdbg__places_free(g->ctx, out);
+        return status;
+    status = qdbg__rules_fill(by_default, "default");
+    if (status == QDBG_OK)
+        status = place_by(g, by_default, out);
+    qdbg_rules_destroy(by_default);
     return status;
 }

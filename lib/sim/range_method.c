@@ -29,38 +29,41 @@ qdbg_status qdbg__sim_check_method(qdbg_sim *sim, const qdbg__quantizer *q,
     return QDBG_OK;
 }
 
+#define METHOD 2 /* the method changes; 1: only the encoding that is shared with such a one */
+
+static void swap_methods(qdbg_sim *sim, const uint8_t *chosen, qdbg_range_options *ranges)
+{
+    for (size_t i = 0; i < sim->n; i++) {
+        qdbg_range_options before = sim->quantizers[i].range;
+        if (chosen[i] != METHOD)
+            continue;
+        sim->quantizers[i].range = ranges[i];
+        ranges[i] = before;
+    }
+}
+
 /* The methods change for all of them or for none. */
-static qdbg_status set_methods(qdbg_sim *sim, const uint8_t *chosen, qdbg_range_options *ranges,
+static qdbg_status set_methods(qdbg_sim *sim, uint8_t *chosen, qdbg_range_options *ranges,
                                qdbg__encodings *made)
 {
     qdbg_status status = qdbg__sim_refresh(sim);
-    size_t n = 0; /* those whose methods are exchanged */
-    for (; n < sim->n && status == QDBG_OK; n++) {
-        qdbg__quantizer *q = &sim->quantizers[n];
-        if (!chosen[n])
-            continue;
-        status = qdbg__sim_check_method(sim, q, &q->spec, &ranges[n]);
-        if (status != QDBG_OK)
-            break;
-        qdbg_range_options before = q->range;
-        q->range = ranges[n];
-        ranges[n] = before;
-        status = qdbg__sim_make_encodings(sim, n, &q->observer, NULL, &made[n]);
-    }
-    for (size_t i = 0; i < n; i++) {
-        if (!chosen[i])
-            continue;
-        if (status == QDBG_OK) {
+    for (size_t i = 0; i < sim->n && status == QDBG_OK; i++)
+        if (chosen[i])
+            status = qdbg__sim_check_method(sim, &sim->quantizers[i], &sim->quantizers[i].spec,
+                                            &ranges[i]);
+    if (status != QDBG_OK)
+        return status;
+    swap_methods(sim, chosen, ranges);
+    status = qdbg__sim_make_many(sim, chosen, NULL, made);
+    for (size_t i = 0; i < sim->n && status == QDBG_OK; i++)
+        if (chosen[i])
             qdbg__sim_adopt_encodings(sim, i, &made[i]);
-        } else {
-            sim->quantizers[i].range = ranges[i];
-            qdbg__encodings_free(sim->ctx, &made[i]);
-        }
-    }
+    if (status != QDBG_OK)
+        swap_methods(sim, chosen, ranges);
     return status;
 }
 
-static qdbg_status set_chosen(qdbg_sim *sim, const uint8_t *chosen, const qdbg_range_options *range)
+static qdbg_status set_chosen(qdbg_sim *sim, uint8_t *chosen, const qdbg_range_options *range)
 {
     qdbg_ctx *ctx = sim->ctx;
     qdbg_range_options *ranges = qdbg__alloc(ctx, sim->n, sizeof *ranges);
@@ -88,7 +91,10 @@ static qdbg_status choose(qdbg_sim *sim, int32_t kind, uint32_t index,
     if (!chosen)
         return status == QDBG_OK ? ctx->error_status : status;
     for (size_t i = 0; i < sim->n; i++)
-        chosen[i] = kind < 0 ? i == index : kind == 0 || sim->quantizers[i].place.kind == kind;
+        if (kind < 0 ? i == index
+                     : !qdbg__is_bias(&sim->quantizers[i]) &&
+                           (kind == 0 || sim->quantizers[i].place.kind == kind))
+            chosen[i] = METHOD;
     status = set_chosen(sim, chosen, &use);
     qdbg__free(ctx, chosen, sim->n, 1);
     return status;
@@ -113,7 +119,8 @@ qdbg_status qdbg_sim_set_quantizer_range_method(qdbg_sim *sim, uint32_t index,
     if (index >= sim->n)
         return qdbg__fail(sim->ctx, QDBG_E_NOT_FOUND, "there is no quantizer %u, only %zu", index,
                           sim->n);
-    return choose(sim, -1, index, range);
+    qdbg_status status = qdbg__sim_refuse_bias(sim, &sim->quantizers[index]);
+    return status == QDBG_OK ? choose(sim, -1, index, range) : status;
 }
 
 /* ---- statistics ---- */
@@ -155,7 +162,7 @@ static qdbg_status observer_of(qdbg_sim *sim, uint32_t index, uint32_t collect, 
     const qdbg__quantizer *q = &sim->quantizers[index];
     const char *name = qdbg__sim_value(sim, q)->name;
     *out = &q->observer;
-    if (qdbg__is_weight(q)) {
+    if (qdbg__is_parameter(q)) {
         *out = own;
         return observe_weight(sim, q, collect, own);
     }

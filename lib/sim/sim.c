@@ -20,7 +20,8 @@ void qdbg_quantizer_info_init(qdbg_quantizer_info *info)
 
 bool qdbg__sim_is_bypassed(const qdbg_sim *sim, size_t i)
 {
-    return sim->quantizers[i].spec.bits == QDBG_BITS_BYPASS;
+    const qdbg__quantizer *q = &sim->quantizers[i];
+    return qdbg__is_bias(q) ? q->n_grids == 0 : q->spec.bits == QDBG_BITS_BYPASS;
 }
 
 /* ---- create and destroy ---- */
@@ -67,22 +68,33 @@ static void set_up(qdbg_ctx *ctx, qdbg__quantizer *q, const qdbg__place *place,
     q->enabled = true;
     q->spec = (qdbg_quant_spec)QDBG_QUANT_SPEC_INIT;
     q->spec.bits = bits ? bits : 8;
+    q->spec.symmetry = place->symmetry;
+    q->spec.is_signed = place->is_signed;
     q->spec.rounding = o->rounding;
+    if (o->rounding == QDBG_ROUND_NEAREST_EVEN && o->rules)
+        q->spec.rounding = o->rules->defaults.rounding;
     q->spec.axis = place->axis;
     q->range = *range_of(o, place->kind);
     qdbg__observer_init(&q->observer, ctx, 0, 0, 1);
-    if (!weight)
-        return;
-    q->spec.symmetry = QDBG_SYMMETRIC;
-    q->spec.is_signed = QDBG_SIGNED;
-    q->spec.granularity = o->weight_granularity;
+    if (weight && (place->per_channel || o->weight_granularity == QDBG_PER_CHANNEL))
+        q->spec.granularity = QDBG_PER_CHANNEL;
+}
+
+static qdbg_status prepare_biases(qdbg_sim *sim)
+{
+    qdbg_status status = QDBG_OK;
+    for (size_t i = 0; i < sim->n && status == QDBG_OK; i++)
+        if (qdbg__is_bias(&sim->quantizers[i]))
+            status = qdbg__sim_prepare_bias(sim, i);
+    return status;
 }
 
 static qdbg_status encode_activations(qdbg_sim *sim)
 {
     qdbg_status status = QDBG_OK;
     for (size_t i = 0; i < sim->n && status == QDBG_OK; i++)
-        if (sim->quantizers[i].range.method == QDBG_RANGE_BATCH_NORM)
+        if (sim->quantizers[i].range.method == QDBG_RANGE_BATCH_NORM ||
+            sim->quantizers[i].place.fixed)
             status = qdbg__sim_encode(sim, i);
     return status;
 }
@@ -102,7 +114,7 @@ qdbg_status qdbg_sim_create(qdbg_model *model, const qdbg_sim_options *options, 
     if (status != QDBG_OK)
         return status;
     qdbg__places places;
-    status = qdbg__place_quantizers(model->graph, &places);
+    status = qdbg__place_quantizers(model->graph, o.rules, &places);
     if (status != QDBG_OK)
         return status;
     qdbg_sim *sim = qdbg__alloc(ctx, 1, sizeof *sim);
@@ -117,8 +129,12 @@ qdbg_status qdbg_sim_create(qdbg_model *model, const qdbg_sim_options *options, 
         status = sim->quantizers ? QDBG_OK : ctx->error_status;
         for (size_t i = 0; i < sim->n; i++)
             set_up(ctx, &sim->quantizers[i], &places.at[i], &o);
+        sim->absent = places.absent;
+        places.absent = NULL;
     }
     qdbg__places_free(ctx, &places);
+    if (status == QDBG_OK)
+        status = prepare_biases(sim);
     for (size_t i = 0; status == QDBG_OK && i < sim->n; i++)
         status = qdbg__sim_check_method(sim, &sim->quantizers[i], &sim->quantizers[i].spec,
                                         &sim->quantizers[i].range);
@@ -140,16 +156,18 @@ void qdbg_sim_destroy(qdbg_sim *sim)
         return;
     for (size_t i = 0; i < sim->n; i++) {
         qdbg__quantizer *q = &sim->quantizers[i];
-        qdbg__encodings made = {q->encodings, q->grids, q->n_grids};
+        qdbg__encodings made = {q->encodings, q->grids, q->n_room ? q->n_room : q->n_grids};
         qdbg__encodings_free(sim->ctx, &made);
         qdbg__observer_free(&q->observer);
         qdbg__frozen_free(sim->ctx, &q->frozen);
         qdbg__free(sim->ctx, q->channel_observed, q->n_channels, sizeof *q->channel_observed);
-        if (qdbg__is_weight(q))
+        if (qdbg__is_parameter(q))
             qdbg__free(sim->ctx, q->quantized, qdbg__sim_weight_count(sim, q),
                        sizeof *q->quantized);
     }
     qdbg__free(sim->ctx, sim->quantizers, sim->n, sizeof *sim->quantizers);
+    qdbg__free(sim->ctx, sim->absent, sim->model->graph->n_values, sizeof *sim->absent);
+    qdbg__strfree(sim->ctx, sim->absence_text);
     qdbg__free(sim->ctx, sim, 1, sizeof *sim);
 }
 
@@ -186,6 +204,10 @@ qdbg_status qdbg_sim_quantizer(const qdbg_sim *sim, uint32_t index, qdbg_quantiz
     info->observed_min = any ? q->observed.min : 0;
     info->observed_max = any ? q->observed.max : 0;
     info->n_nonfinite = q->seen ? q->observed.n_nan + q->observed.n_inf : 0;
+    info->group = q->place.group;
+    info->has_fixed_range = q->place.fixed;
+    info->from_input = qdbg__is_bias(q) ? q->place.from_input : QDBG_NONE;
+    info->from_weight = qdbg__is_bias(q) ? q->place.from_weight : QDBG_NONE;
     return QDBG_OK;
 }
 
@@ -252,7 +274,7 @@ qdbg_status qdbg_sim_set_all_enabled(qdbg_sim *sim, int32_t kind, int32_t enable
     if (!sim)
         return QDBG_E_INVALID;
     qdbg__clear_error(sim->ctx);
-    if (kind != 0 && kind != QDBG_WEIGHT && kind != QDBG_ACTIVATION)
+    if (kind < 0 || kind > QDBG_BIAS)
         return qdbg__fail(sim->ctx, QDBG_E_INVALID, "kind %d is unknown", kind);
     for (size_t i = 0; i < sim->n; i++)
         if (kind == 0 || sim->quantizers[i].place.kind == kind)
@@ -263,7 +285,9 @@ qdbg_status qdbg_sim_set_all_enabled(qdbg_sim *sim, int32_t kind, int32_t enable
 static qdbg_status check_spec(qdbg_sim *sim, const qdbg__quantizer *q, const qdbg_quant_spec *spec)
 {
     const qdbg__value *v = qdbg__sim_value(sim, q);
-    qdbg_status status = qdbg__spec_check(sim->ctx, spec, v->name);
+    qdbg_status status = qdbg__sim_refuse_bias(sim, q);
+    if (status == QDBG_OK)
+        status = qdbg__spec_check(sim->ctx, spec, v->name);
     if (status == QDBG_OK)
         status = qdbg__sim_check_method(sim, q, spec, &q->range);
     if (status != QDBG_OK || spec->granularity == QDBG_PER_TENSOR)
@@ -271,6 +295,10 @@ static qdbg_status check_spec(qdbg_sim *sim, const qdbg__quantizer *q, const qdb
     if (!qdbg__is_weight(q) && spec->granularity == QDBG_PER_BLOCK)
         return qdbg__fail_at(sim->ctx, QDBG_E_UNSUPPORTED, NULL, v->name,
                              "activation '%s' cannot be quantized in blocks", v->name);
+    if (q->place.shared)
+        return qdbg__fail_at(sim->ctx, QDBG_E_UNSUPPORTED, NULL, v->name,
+                             "activation '%s' shares its encoding: it has one for all channels",
+                             v->name);
     int64_t rank = v->rank == QDBG_RANK_UNKNOWN ? QDBG_MAX_RANK : v->rank;
     if (spec->axis < -rank || spec->axis >= rank)
         return qdbg__fail_at(sim->ctx, QDBG_E_INVALID, NULL, v->name, "'%s' has no axis %d",
@@ -290,6 +318,31 @@ static qdbg_status pick_fresh(qdbg_sim *sim, uint32_t index, qdbg__quantizer **q
     return status == QDBG_OK ? qdbg__sim_refresh(sim) : status;
 }
 
+/* What is given to one quantizer is given to all that share its encoding. */
+static bool has_same_encoding(const qdbg__quantizer *a, const qdbg__quantizer *b)
+{
+    return a == b || (a->place.shared && b->place.shared && a->place.group == b->place.group);
+}
+
+static void put_spec(qdbg_sim *sim, const qdbg__quantizer *q, const qdbg_quant_spec *spec)
+{
+    for (size_t i = 0; i < sim->n; i++)
+        if (has_same_encoding(&sim->quantizers[i], q))
+            sim->quantizers[i].spec = *spec;
+}
+
+static void put_range(qdbg_sim *sim, const qdbg__quantizer *q, bool custom, float min, float max)
+{
+    for (size_t i = 0; i < sim->n; i++) {
+        qdbg__quantizer *other = &sim->quantizers[i];
+        if (!has_same_encoding(other, q))
+            continue;
+        other->custom = custom;
+        other->custom_min = min;
+        other->custom_max = max;
+    }
+}
+
 qdbg_status qdbg_sim_set_spec(qdbg_sim *sim, uint32_t index, const qdbg_quant_spec *spec)
 {
     qdbg__quantizer *q = NULL;
@@ -298,16 +351,16 @@ qdbg_status qdbg_sim_set_spec(qdbg_sim *sim, uint32_t index, const qdbg_quant_sp
         status = check_spec(sim, q, spec);
     if (status != QDBG_OK)
         return status;
-    qdbg_quant_spec before = q->spec;
+    qdbg_quant_spec before = q->spec, after = *spec;
     int32_t channels = qdbg__channel_axis(q);
-    q->spec = *spec;
-    if (q->spec.granularity == QDBG_PER_TENSOR)
-        q->spec.axis = channels; /* the channels that are reported stay the same */
+    if (after.granularity == QDBG_PER_TENSOR)
+        after.axis = channels; /* the channels that are reported stay the same */
+    put_spec(sim, q, &after);
     bool reread = qdbg__is_weight(q) && qdbg__channel_axis(q) != channels;
     status = reread ? qdbg__sim_refresh_weight(sim, index) : qdbg__sim_encode(sim, index);
     if (status != QDBG_OK) {
-        q->spec = before; /* encodings were not replaced ... */
-        if (reread)       /* ... but maybe what was observed of the channels */
+        put_spec(sim, q, &before); /* encodings were not replaced ... */
+        if (reread)                /* ... but maybe what was observed of the channels */
             sim->model_version = sim->model->version - 1;
     }
     return status;
@@ -328,6 +381,8 @@ qdbg_status qdbg_sim_set_range(qdbg_sim *sim, uint32_t index, float min, float m
 {
     qdbg__quantizer *q = NULL;
     qdbg_status status = pick_fresh(sim, index, &q);
+    if (status == QDBG_OK)
+        status = qdbg__sim_refuse_bias(sim, q);
     if (status != QDBG_OK)
         return status;
     const char *name = qdbg__sim_value(sim, q)->name;
@@ -339,15 +394,10 @@ qdbg_status qdbg_sim_set_range(qdbg_sim *sim, uint32_t index, float min, float m
                              "quantizer '%s': the range is upside down", name);
     bool was_custom = q->custom;
     float was_min = q->custom_min, was_max = q->custom_max;
-    q->custom = true;
-    q->custom_min = min;
-    q->custom_max = max;
+    put_range(sim, q, true, min, max);
     status = qdbg__sim_encode(sim, index);
-    if (status != QDBG_OK) {
-        q->custom = was_custom;
-        q->custom_min = was_min;
-        q->custom_max = was_max;
-    }
+    if (status != QDBG_OK)
+        put_range(sim, q, was_custom, was_min, was_max);
     return status;
 }
 
@@ -358,9 +408,10 @@ qdbg_status qdbg_sim_clear_range(qdbg_sim *sim, uint32_t index)
     if (status != QDBG_OK)
         return status;
     bool before = q->custom;
-    q->custom = false;
+    float min = q->custom_min, max = q->custom_max;
+    put_range(sim, q, false, min, max);
     status = qdbg__sim_encode(sim, index);
     if (status != QDBG_OK)
-        q->custom = before;
+        put_range(sim, q, before, min, max);
     return status;
 }

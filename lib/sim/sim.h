@@ -28,9 +28,10 @@ typedef struct qdbg__quantizer {
     qdbg__range *channel_observed; /* weights per channel: [n_channels] of the spec's axis */
     uint32_t n_channels;
     qdbg_observer observer;   /* activations: what calibration collected */
-    qdbg_encoding *encodings; /* [n_grids]; n_grids == 0: none yet */
-    qdbg__grid *grids;        /* [n_grids] */
+    qdbg_encoding *encodings; /* [n_grids]; n_grids == 0: none yet; biases: [n_room] */
+    qdbg__grid *grids;        /* likewise */
     uint32_t n_grids;
+    uint32_t n_room; /* biases: elements */
     qdbg__fakequant fq;
     float *quantized; /* weights: the fake-quantized elements, made when needed */
     bool quantized_valid;
@@ -43,13 +44,15 @@ struct qdbg_sim {
     size_t n;
     uint32_t collect;       /* QDBG_OBSERVE_ bits for every activation */
     uint64_t model_version; /* that the weights' encodings belong to */
+    qdbg__absence *absent;  /* [graph->n_values] */
+    char *absence_text;     /* told last; or NULL */
 };
 
 /* Bring weight encodings up to date with the model's parameters. */
 qdbg_status qdbg__sim_refresh(qdbg_sim *sim);
 
-/* Set quantizer `i`'s encodings to its range and spec; to none where it has no range or is
- * bypassed. After a failure they are as they were. */
+/* Set the encodings of quantizer `i`, and of those that share them, to its range and spec; to none
+ * where it has no range or is bypassed. After a failure they are as they were. */
 qdbg_status qdbg__sim_encode(qdbg_sim *sim, size_t i);
 
 /* Exchange what quantizer `i` has frozen with `*frozen` and encode anew; doing it again undoes it.

@@ -178,7 +178,41 @@ AT(qdbg_metric, state_size, 32);
 AT(qdbg_metric, update, 40);
 AT(qdbg_metric, result, 48);
 
-SIZE(qdbg_sim_options, 40);
+SIZE(qdbg_rule_defaults, 56);
+AT(qdbg_rule_defaults, struct_size, 0);
+AT(qdbg_rule_defaults, output_quantized, 4);
+AT(qdbg_rule_defaults, output_symmetric, 8);
+AT(qdbg_rule_defaults, param_quantized, 12);
+AT(qdbg_rule_defaults, param_symmetric, 16);
+AT(qdbg_rule_defaults, strict_symmetric, 20);
+AT(qdbg_rule_defaults, unsigned_symmetric, 24);
+AT(qdbg_rule_defaults, per_channel, 28);
+AT(qdbg_rule_defaults, model_input, 32);
+AT(qdbg_rule_defaults, model_output, 36);
+AT(qdbg_rule_defaults, activation_signed, 40);
+AT(qdbg_rule_defaults, weight_signed, 44);
+AT(qdbg_rule_defaults, rounding, 48);
+AT(qdbg_rule_defaults, reserved, 52);
+
+SIZE(qdbg_op_rule, 48);
+AT(qdbg_op_rule, struct_size, 0);
+AT(qdbg_op_rule, input_quantized, 4);
+AT(qdbg_op_rule, output_quantized, 8);
+AT(qdbg_op_rule, symmetric, 12);
+AT(qdbg_op_rule, per_channel, 16);
+AT(qdbg_op_rule, sharing, 20);
+AT(qdbg_op_rule, has_range, 24);
+AT(qdbg_op_rule, reserved, 28);
+AT(qdbg_op_rule, min, 32);
+AT(qdbg_op_rule, max, 40);
+
+SIZE(qdbg_param_rule, 16);
+AT(qdbg_param_rule, struct_size, 0);
+AT(qdbg_param_rule, quantized, 4);
+AT(qdbg_param_rule, symmetric, 8);
+AT(qdbg_param_rule, reserved, 12);
+
+SIZE(qdbg_sim_options, 48);
 AT(qdbg_sim_options, struct_size, 0);
 AT(qdbg_sim_options, weight_bits, 4);
 AT(qdbg_sim_options, activation_bits, 8);
@@ -187,8 +221,9 @@ AT(qdbg_sim_options, rounding, 16);
 AT(qdbg_sim_options, collect, 20);
 AT(qdbg_sim_options, weight_range, 24);
 AT(qdbg_sim_options, activation_range, 32);
+AT(qdbg_sim_options, rules, 40);
 
-SIZE(qdbg_quantizer_info, 136);
+SIZE(qdbg_quantizer_info, 152);
 AT(qdbg_quantizer_info, struct_size, 0);
 AT(qdbg_quantizer_info, kind, 4);
 AT(qdbg_quantizer_info, value, 8);
@@ -202,6 +237,17 @@ AT(qdbg_quantizer_info, observed_min, 80);
 AT(qdbg_quantizer_info, observed_max, 84);
 AT(qdbg_quantizer_info, n_nonfinite, 88);
 AT(qdbg_quantizer_info, range, 96);
+AT(qdbg_quantizer_info, group, 136);
+AT(qdbg_quantizer_info, has_fixed_range, 140);
+AT(qdbg_quantizer_info, from_input, 144);
+AT(qdbg_quantizer_info, from_weight, 148);
+
+SIZE(qdbg_absence_info, 24);
+AT(qdbg_absence_info, struct_size, 0);
+AT(qdbg_absence_info, reason, 4);
+AT(qdbg_absence_info, quantizer, 8);
+AT(qdbg_absence_info, node, 12);
+AT(qdbg_absence_info, text, 16);
 
 SIZE(qdbg_fold_options, 56);
 AT(qdbg_fold_options, struct_size, 0);
@@ -451,6 +497,10 @@ int main(void)
     CHECK_INIT(qdbg_adaround_options, QDBG_ADAROUND_OPTIONS_INIT);
     CHECK_INIT(qdbg_adaround_row, QDBG_ADAROUND_ROW_INIT);
     CHECK_INIT(qdbg_sensitivity_row, QDBG_SENSITIVITY_ROW_INIT);
+    CHECK_INIT(qdbg_rule_defaults, QDBG_RULE_DEFAULTS_INIT);
+    CHECK_INIT(qdbg_op_rule, QDBG_OP_RULE_INIT);
+    CHECK_INIT(qdbg_param_rule, QDBG_PARAM_RULE_INIT);
+    CHECK_INIT(qdbg_absence_info, QDBG_ABSENCE_INFO_INIT);
     CHECK_INIT(qdbg_sim_options, QDBG_SIM_OPTIONS_INIT);
     CHECK_INIT(qdbg_step, QDBG_STEP_INIT);
     CHECK_INIT(qdbg_summary, QDBG_SUMMARY_INIT);

@@ -97,7 +97,7 @@ class Metric(Struct):
 class SimOptions(Struct):
     _fields_ = [("struct_size", c_uint32), ("weight_bits", c_uint32), ("activation_bits", c_uint32),
                 ("weight_granularity", c_int32), ("rounding", c_int32), ("collect", c_uint32),
-                ("weight_range", c_void_p), ("activation_range", c_void_p)]
+                ("weight_range", c_void_p), ("activation_range", c_void_p), ("rules", c_void_p)]
 
 
 class DiagnoseOptions(Struct):

@@ -27,7 +27,7 @@ LAYERS = {"base": 0, "tensor": 1, "kernels": 2, "quant": 3, "graph": 4, "exec": 
 
 # A public header belongs to the layer that implements it.
 PUBLIC_LAYERS = {"base": 0, "tensor": 1, "quantizer": 3, "range": 3, "graph": 4, "model": 6,
-                 "simulation": 7, "fold": 8, "equalize": 8, "bias_correction": 8, "adaround": 8,
+                 "rules": 7, "simulation": 7, "fold": 8, "equalize": 8, "bias_correction": 8, "adaround": 8,
                  "sensitivity": 8, "compare": 8, "mixed_precision": 8, "diagnose": 9, "report": 10}
 
 # Functions that the library must not call, and the one file that may call some of them.

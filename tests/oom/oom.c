@@ -23,6 +23,7 @@ static void world_begin(world *w, const scenario *c)
 
 static void world_end(world *w)
 {
+    qdbg_rules_destroy(w->rules);
     qdbg_diagnosis_destroy(w->d);
     qdbg_sim_destroy(w->sim);
     if (w->s.x)

@@ -29,6 +29,7 @@ typedef struct world {
     qdbg_sim *sim;
     qdbg_diagnosis *d;
     qdbg_metric metric;
+    qdbg_rules *rules;
     /* outs */
     void *out; /* an object made by the call */
     double score;

@@ -1,0 +1,77 @@
+/* Rule sets from inside. Layer 7. */
+#ifndef QDBG_SIM_RULES_H
+#define QDBG_SIM_RULES_H
+
+#include <qdebug/rules.h>
+
+#include "../base/ctx.h"
+
+/* What is said of a parameter. */
+typedef struct qdbg__param_entry {
+    char *name;
+    int32_t quantized, symmetric; /* QDBG_RULE_ */
+} qdbg__param_entry;
+
+typedef struct qdbg__param_entries {
+    qdbg__param_entry *at; /* [n] */
+    size_t n, capacity;
+} qdbg__param_entries;
+
+/* A number format that the target computes in. Kept for the file's sake. */
+typedef struct qdbg__bits {
+    uint32_t bits; /* 0: nothing is said */
+    bool is_float;
+} qdbg__bits;
+
+typedef struct qdbg__compute {
+    qdbg__bits activation, param;
+} qdbg__compute;
+
+typedef struct qdbg__computes {
+    qdbg__compute *at; /* [n] */
+    size_t n, capacity;
+    bool said; /* an empty list is not the same as none */
+} qdbg__computes;
+
+/* What is said of an operator type. */
+typedef struct qdbg__op_entry {
+    char *type;
+    qdbg_op_rule said;
+    qdbg__param_entries params;
+    qdbg__computes computes;
+} qdbg__op_entry;
+
+typedef struct qdbg__supergroup {
+    char **ops; /* [n] */
+    size_t n;
+} qdbg__supergroup;
+
+struct qdbg_rules {
+    qdbg_ctx *ctx;
+    qdbg_rule_defaults defaults;
+    char *hw_version; /* or NULL */
+    qdbg__computes computes;
+    qdbg__param_entries params;
+    qdbg__op_entry *ops; /* [n_ops] */
+    size_t n_ops, ops_capacity;
+    qdbg__supergroup *groups; /* [n_groups] */
+    size_t n_groups, groups_capacity;
+};
+
+qdbg_status qdbg__rules_new(qdbg_ctx *ctx, qdbg_rules **out);
+
+/* What is said of an operator type, or NULL; or made where it is not there, NULL with the failure
+ * recorded. */
+const qdbg__op_entry *qdbg__rules_find_op(const qdbg_rules *rules, const char *op_type);
+qdbg__op_entry *qdbg__rules_op(qdbg_rules *rules, const char *op_type);
+
+const qdbg__param_entry *qdbg__rules_find_param(const qdbg__param_entries *entries,
+                                                const char *name);
+qdbg__param_entry *qdbg__rules_param(qdbg_ctx *ctx, qdbg__param_entries *entries, const char *name);
+
+qdbg_status qdbg__rules_add_compute(qdbg_ctx *ctx, qdbg__computes *computes, qdbg__compute compute);
+
+/* Say what a preset says; `rules` are new. QDBG_E_NOT_FOUND for an unknown one. */
+qdbg_status qdbg__rules_fill(qdbg_rules *rules, const char *preset);
+
+#endif

@@ -1,0 +1,273 @@
+/* Rule sets as AIMET's configuration files. */
+#include <string.h>
+
+#include "../base/text.h"
+#include "rules.h"
+
+#define INDENT 4
+
+/* A JSON text that is being written: commas and indentation look after themselves. */
+typedef struct writer {
+    qdbg__text text;
+    size_t depth;
+    bool first; /* of its object or array */
+} writer;
+
+static void write_string(writer *w, const char *s)
+{
+    qdbg__text_add(&w->text, "\"");
+    for (; *s; s++) {
+        unsigned char c = (unsigned char)*s;
+        if (c == '"' || c == '\\')
+            qdbg__text_addf(&w->text, "\\%c", c);
+        else if (c < 0x20)
+            qdbg__text_addf(&w->text, "\\u%04x", c);
+        else
+            qdbg__text_add_n(&w->text, s, 1);
+    }
+    qdbg__text_add(&w->text, "\"");
+}
+
+static void begin_line(writer *w)
+{
+    qdbg__text_add(&w->text, w->first ? "\n" : ",\n");
+    qdbg__text_repeat(&w->text, ' ', w->depth * INDENT);
+    w->first = false;
+}
+
+static void write_key(writer *w, const char *key)
+{
+    begin_line(w);
+    write_string(w, key);
+    qdbg__text_add(&w->text, ": ");
+}
+
+static void open(writer *w, const char *bracket)
+{
+    qdbg__text_add(&w->text, bracket);
+    w->depth++;
+    w->first = true;
+}
+
+static void close(writer *w, const char *bracket)
+{
+    w->depth--;
+    if (!w->first) {
+        w->first = true;
+        begin_line(w);
+    }
+    qdbg__text_add(&w->text, bracket);
+    w->first = false;
+}
+
+static void open_member(writer *w, const char *key, const char *bracket)
+{
+    write_key(w, key);
+    open(w, bracket);
+}
+
+static void write_answer(writer *w, const char *key, int32_t answer)
+{
+    if (answer == QDBG_RULE_UNSET)
+        return;
+    write_key(w, key);
+    write_string(w, answer == QDBG_RULE_YES ? "True" : "False");
+}
+
+/* ---- the parts ---- */
+
+static void write_bits(writer *w, const char *key, const qdbg__bits *bits)
+{
+    if (bits->bits == 0)
+        return;
+    open_member(w, key, "{");
+    write_key(w, "bitwidth");
+    qdbg__text_addf(&w->text, "%u", bits->bits);
+    write_key(w, "dtype");
+    write_string(w, bits->is_float ? "float" : "int");
+    close(w, "}");
+}
+
+static void write_computes(writer *w, const qdbg__computes *computes)
+{
+    if (!computes->said)
+        return;
+    open_member(w, "supported_kernels", "[");
+    for (size_t i = 0; i < computes->n; i++) {
+        begin_line(w);
+        open(w, "{");
+        write_bits(w, "activation", &computes->at[i].activation);
+        write_bits(w, "param", &computes->at[i].param);
+        close(w, "}");
+    }
+    close(w, "]");
+}
+
+static void write_params(writer *w, const qdbg__param_entries *params)
+{
+    open_member(w, "params", "{");
+    for (size_t i = 0; i < params->n; i++) {
+        open_member(w, params->at[i].name, "{");
+        write_answer(w, "is_quantized", params->at[i].quantized);
+        write_answer(w, "is_symmetric", params->at[i].symmetric);
+        close(w, "}");
+    }
+    close(w, "}");
+}
+
+static void write_defaults(writer *w, const qdbg_rules *r)
+{
+    const qdbg_rule_defaults *d = &r->defaults;
+    open_member(w, "defaults", "{");
+    open_member(w, "ops", "{");
+    write_answer(w, "is_output_quantized", d->output_quantized);
+    write_answer(w, "is_symmetric", d->output_symmetric);
+    close(w, "}");
+    open_member(w, "params", "{");
+    write_answer(w, "is_quantized", d->param_quantized);
+    write_answer(w, "is_symmetric", d->param_symmetric);
+    close(w, "}");
+    write_answer(w, "strict_symmetric", d->strict_symmetric);
+    write_answer(w, "unsigned_symmetric", d->unsigned_symmetric);
+    write_answer(w, "per_channel_quantization", d->per_channel);
+    if (r->hw_version) {
+        write_key(w, "hw_version");
+        write_string(w, r->hw_version);
+    }
+    write_computes(w, &r->computes);
+    close(w, "}");
+}
+
+static void write_op(writer *w, const qdbg__op_entry *op)
+{
+    open_member(w, op->type, "{");
+    write_answer(w, "is_input_quantized", op->said.input_quantized);
+    write_answer(w, "is_output_quantized", op->said.output_quantized);
+    write_answer(w, "is_symmetric", op->said.symmetric);
+    write_answer(w, "per_channel_quantization", op->said.per_channel);
+    if (op->params.n > 0)
+        write_params(w, &op->params);
+    write_computes(w, &op->computes);
+    if (op->said.has_range) {
+        open_member(w, "encoding_constraints", "{");
+        write_key(w, "min");
+        qdbg__text_double(&w->text, op->said.min);
+        write_key(w, "max");
+        qdbg__text_double(&w->text, op->said.max);
+        close(w, "}");
+    }
+    close(w, "}");
+}
+
+static void write_groups(writer *w, const qdbg_rules *r)
+{
+    open_member(w, "supergroups", "[");
+    for (size_t i = 0; i < r->n_groups; i++) {
+        begin_line(w);
+        open(w, "{");
+        write_key(w, "op_list");
+        for (size_t k = 0; k < r->groups[i].n; k++) {
+            qdbg__text_add(&w->text, k ? ", " : "[");
+            write_string(w, r->groups[i].ops[k]);
+        }
+        qdbg__text_add(&w->text, "]");
+        close(w, "}");
+    }
+    close(w, "]");
+}
+
+/* ---- our own section ---- */
+
+/* What the format has no word for, or NULL. */
+static const char *extra(const qdbg_rules *r)
+{
+    if (r->defaults.rounding != QDBG_ROUND_NEAREST_EVEN)
+        return "a rounding";
+    if (r->defaults.activation_signed != QDBG_RULE_UNSET)
+        return "the sign of activations";
+    if (r->defaults.weight_signed != QDBG_RULE_UNSET)
+        return "the sign of weights";
+    for (size_t i = 0; i < r->n_ops; i++)
+        if (r->ops[i].said.sharing != QDBG_SHARE_UNSET)
+            return "how operators share encodings";
+    return NULL;
+}
+
+static void write_own(writer *w, const qdbg_rules *r)
+{
+    static const char *const rounding[] = {"nearest_even", "nearest_up", "nearest_away"};
+    static const char *const sharing[] = {"", "none", "input", "all"};
+    open_member(w, "qdebug", "{");
+    if (r->defaults.rounding != QDBG_ROUND_NEAREST_EVEN) {
+        write_key(w, "rounding");
+        write_string(w, rounding[r->defaults.rounding]);
+    }
+    write_answer(w, "activation_signed", r->defaults.activation_signed);
+    write_answer(w, "weight_signed", r->defaults.weight_signed);
+    open_member(w, "op_type", "{");
+    for (size_t i = 0; i < r->n_ops; i++) {
+        if (r->ops[i].said.sharing == QDBG_SHARE_UNSET)
+            continue;
+        open_member(w, r->ops[i].type, "{");
+        write_key(w, "sharing");
+        write_string(w, sharing[r->ops[i].said.sharing]);
+        close(w, "}");
+    }
+    close(w, "}");
+    close(w, "}");
+}
+
+/* ---- the whole ---- */
+
+static void write_all(writer *w, const qdbg_rules *r)
+{
+    open(w, "{");
+    write_defaults(w, r);
+    write_params(w, &r->params);
+    open_member(w, "op_type", "{");
+    for (size_t i = 0; i < r->n_ops; i++)
+        write_op(w, &r->ops[i]);
+    close(w, "}");
+    write_groups(w, r);
+    open_member(w, "model_input", "{");
+    write_answer(w, "is_input_quantized", r->defaults.model_input);
+    close(w, "}");
+    open_member(w, "model_output", "{");
+    write_answer(w, "is_output_quantized", r->defaults.model_output);
+    close(w, "}");
+    if (extra(r))
+        write_own(w, r);
+    close(w, "}");
+    qdbg__text_add(&w->text, "\n");
+}
+
+static qdbg_status hand_over(qdbg_ctx *ctx, const qdbg__text *made, char *text, size_t size,
+                             size_t *length)
+{
+    *length = made->size;
+    if (made->size >= size)
+        return qdbg__fail(ctx, QDBG_E_LIMIT, "the configuration takes %zu bytes, there are %zu",
+                          made->size + 1, size);
+    memcpy(text, made->data, made->size);
+    text[made->size] = 0;
+    return QDBG_OK;
+}
+
+qdbg_status qdbg_rules_write(const qdbg_rules *r, uint32_t flags, char *text, size_t size,
+                             size_t *length)
+{
+    if (!r)
+        return QDBG_E_INVALID;
+    qdbg__clear_error(r->ctx);
+    if ((!text && size > 0) || !length || (flags & ~QDBG_RULES_AIMET))
+        return qdbg__fail(r->ctx, QDBG_E_INVALID, "text or length is NULL, or flags are unknown");
+    if ((flags & QDBG_RULES_AIMET) && extra(r))
+        return qdbg__fail(r->ctx, QDBG_E_UNSUPPORTED, "AIMET's format cannot say %s", extra(r));
+    writer w = {.text = qdbg__text_make(r->ctx)};
+    write_all(&w, r);
+    qdbg_status status = w.text.status;
+    if (status == QDBG_OK)
+        status = hand_over(r->ctx, &w.text, text, size, length);
+    qdbg__text_drop(&w.text);
+    return status;
+}
