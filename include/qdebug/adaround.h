@@ -54,7 +54,8 @@ typedef struct qdbg_adaround qdbg_adaround;
  * long as it helps. Per-channel weights only; the deployed kernel must take any scale. */
 #define QDBG_ADAROUND_REFIT_SCALE 8u
 /** The rounded network also quantizes activations with the simulation's enabled quantizers, which
- * must have encodings. */
+ * must have encodings. (Biases are in float32 in it either way; the simulation quantizes them
+ * afterwards as it did before.) */
 #define QDBG_ADAROUND_ACTIVATIONS 16u
 /** RELAXED: leave out the flips of single weights at the end. */
 #define QDBG_ADAROUND_NO_POLISH 32u

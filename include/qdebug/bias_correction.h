@@ -32,7 +32,8 @@ typedef struct qdbg_bias_correction qdbg_bias_correction;
  * earlier layers are corrected, and correct it. One pass for each layer; needs data. */
 #define QDBG_BIAS_SEQUENTIAL 1u
 /** The quantized network of QDBG_BIAS_SEQUENTIAL, and of the errors that rows tell, has the enabled
- * activation quantizers, too, which must have encodings. */
+ * activation quantizers, too, which must have encodings. (Biases are in float32 during the call;
+ * the simulation quantizes the corrected ones as it did those before.) */
 #define QDBG_BIAS_ACTIVATIONS 2u
 /** Keep corrections also where the layer's mean ends up farther from float32 than before. */
 #define QDBG_BIAS_NO_REVERT 4u

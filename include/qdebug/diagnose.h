@@ -41,7 +41,8 @@ QDBG_API void qdbg_diagnose_options_init(qdbg_diagnose_options *options);
 
 /**
  * Walk the chart: float32 check, whole model, weights only, activations only, each quantizer alone,
- * conclusion.
+ * conclusion. Biases that the rules quantize are bypassed in the float32 check like everything
+ * else, and count among the weights in "weights only".
  *
  * Progress stages: "float32", "calibrate", "quantized", "weights", "activations", "quantizers". The
  * model's parameters are as they were when the call returns, whether it succeeds or not.
@@ -90,7 +91,7 @@ QDBG_API void qdbg_step_init(qdbg_step *step);
 /** One quantizer's findings. */
 typedef struct qdbg_finding {
     uint32_t struct_size; /**< sizeof(qdbg_finding), set by the caller */
-    int32_t kind;         /**< QDBG_WEIGHT or QDBG_ACTIVATION */
+    int32_t kind;         /**< QDBG_WEIGHT, QDBG_ACTIVATION or QDBG_BIAS */
     const char *name;     /**< value or parameter; texts live as long as the diagnosis */
     const char *node; /**< node that computes it (weights: that reads it), "" for a graph input */
     const char *op_type; /**< operator of the node, "" for a graph input */
@@ -107,7 +108,7 @@ typedef struct qdbg_finding {
                                 not run */
     double noise_share; /**< share of the summed output noise of all quantizers, 0..1; NaN when not
                                run */
-    double local_sqnr_db;  /**< weights: SQNR of the quantized tensor itself; activations: NaN */
+    double local_sqnr_db;  /**< weights, biases: SQNR of the quantized tensor itself; else NaN */
     double channel_spread; /**< weights: largest over median channel range, of channels that are not
                                 zero; activations: NaN */
     uint32_t order;        /**< position in topological order */
@@ -135,7 +136,7 @@ typedef struct qdbg_summary {
     double max_drop;
     uint32_t weight_bits;
     uint32_t activation_bits;
-    int32_t weight_granularity; /**< QDBG_PER_TENSOR or QDBG_PER_CHANNEL */
+    int32_t weight_granularity; /**< QDBG_PER_TENSOR, or QDBG_PER_CHANNEL where any weight has it */
     int32_t rounding;           /**< QDBG_ROUND_ */
     const char *metric;         /**< its name */
     const char *conclusion;     /**< the last step's verdict */

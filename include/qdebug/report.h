@@ -18,8 +18,7 @@ extern "C" {
 
 #define QDBG_REPORT_TEXT 1 /**< plain UTF-8 text for a terminal, 80 columns where names allow */
 #define QDBG_REPORT_JSON 2 /**< one object; see below */
-#define QDBG_REPORT_CSV 3  /**< RFC 4180, a header line, one quantizer a line, most harmful first \
-                            */
+#define QDBG_REPORT_CSV 3  /**< RFC 4180: a header line, then a quantizer a line, worst first */
 #define QDBG_REPORT_HTML 4 /**< one file that opens offline and prints well */
 
 /** Version of the JSON layout ("schema_version"); grows when a field is added or changes. */
@@ -53,10 +52,10 @@ typedef int32_t (*qdbg_write_fn)(void *user, const void *data, size_t size);
  * "float_score", "quantized_score", "max_drop", "weight_bits", "activation_bits", "per_channel",
  * "rounding", "batch_norms_folded", "conclusion", "steps": ["name", "title", "outcome", "verdict",
  * "recommendation", "score", "drop", "half_width", "output_sqnr_db", "seconds"], "quantizers":
- * ["name", "kind" ("weight" or "activation"), "node", "op_type", "bits", "channels", "scale",
- * "zero_point", "min", "max", "score_alone", "drop_alone", "output_sqnr_db", "noise_share",
- * "local_sqnr_db", "channel_spread", "culprit", "reason"], most harmful first. A number that was
- * not measured or is not finite is null.
+ * ["name", "kind" ("weight", "activation" or "bias"), "node", "op_type", "bits", "channels",
+ * "scale", "zero_point", "min", "max", "score_alone", "drop_alone", "output_sqnr_db",
+ * "noise_share", "local_sqnr_db", "channel_spread", "culprit", "reason"], most harmful first. A
+ * number that was not measured or is not finite is null.
  *
  * @param ctx      gets the error's details and pays for the memory
  * @param format   QDBG_REPORT_

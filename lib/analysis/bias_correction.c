@@ -185,7 +185,8 @@ static qdbg_status correct_all(qdbg_bias_correction *b)
 
 /* ---- the quantized network ---- */
 
-/* Encodings of weights do not change with biases: the variant holds for the whole call. */
+/* Encodings of weights do not change with biases: the variant holds for the whole call. Quantized
+ * biases are left out: they would be those of before. */
 static qdbg_status make_variant(qdbg_bias_correction *b, qdbg__sim_variant *made)
 {
     qdbg_sim *sim = b->sim;
@@ -193,9 +194,11 @@ static qdbg_status make_variant(qdbg_bias_correction *b, qdbg__sim_variant *made
     if (!chosen)
         return sim->ctx->error_status;
     bool acts = (b->options.flags & QDBG_BIAS_ACTIVATIONS) != 0;
-    for (size_t i = 0; i < sim->n; i++)
-        chosen[i] =
-            sim->quantizers[i].enabled && (acts || sim->quantizers[i].place.kind == QDBG_WEIGHT);
+    for (size_t i = 0; i < sim->n; i++) {
+        const qdbg__quantizer *q = &sim->quantizers[i];
+        bool wanted = q->place.kind == QDBG_WEIGHT || (acts && q->place.kind == QDBG_ACTIVATION);
+        chosen[i] = q->enabled && wanted;
+    }
     qdbg_status status = qdbg__sim_variant_make(sim, chosen, made);
     qdbg__free(sim->ctx, chosen, sim->n, 1);
     return status;

@@ -33,12 +33,12 @@ static qdbg_status score_float(qdbg__chart *c, uint64_t *n_samples)
     return status;
 }
 
-/* Every quantizer is there but bypassed: values pass through the tap unchanged, and weights are
- * replaced by copies of themselves. */
+/* Every quantizer is there but bypassed: values pass through the tap unchanged, and weights and
+ * biases are replaced by copies of themselves. */
 typedef struct bypass {
     const qdbg__fakequant **acts; /* [n_values] all NULL */
     const float **params;         /* [n_values] */
-    float **copies;               /* [n] of the simulation's weights */
+    float **copies;               /* [n] of the simulation's parameters */
 } bypass;
 
 static void bypass_free(qdbg__chart *c, bypass *b)
@@ -63,7 +63,7 @@ static qdbg_status bypass_make(qdbg__chart *c, bypass *b)
         return c->ctx->error_status;
     for (size_t i = 0; i < c->sim->n; i++) {
         const qdbg__place *place = &c->sim->quantizers[i].place;
-        if (place->kind != QDBG_WEIGHT)
+        if (place->kind == QDBG_ACTIVATION)
             continue;
         uint64_t count = c->model->graph->values[place->value].bytes / sizeof(float);
         b->copies[i] = qdbg__alloc(c->ctx, count, sizeof(float));
@@ -211,7 +211,13 @@ static qdbg_status check_float32(qdbg__chart *c, qdbg__journal *journal)
 
 /* ---- the other boxes ---- */
 
-/* Score with the quantizers of one kind (0: both) at work. */
+/* Biases go with the weights: both are what the model brings, whatever the data. */
+static int32_t side_of(const qdbg__quantizer *q)
+{
+    return q->place.kind == QDBG_BIAS ? QDBG_WEIGHT : q->place.kind;
+}
+
+/* Score with the quantizers of one kind (0: all) at work. */
 static qdbg_status score_kind(qdbg__chart *c, int32_t kind, const char *stage, qdbg__outcome *out)
 {
     double scores[2];
@@ -221,7 +227,7 @@ static qdbg_status score_kind(qdbg__chart *c, int32_t kind, const char *stage, q
     if (!chosen)
         return c->ctx->error_status;
     for (size_t i = 0; i < c->sim->n; i++)
-        chosen[i] = kind == 0 || c->sim->quantizers[i].place.kind == kind;
+        chosen[i] = kind == 0 || side_of(&c->sim->quantizers[i]) == kind;
     qdbg_status status =
         qdbg__sim_score(c->sim, chosen, c->options.evaluation, stage, both, 2, scores);
     qdbg__free(c->ctx, chosen, c->sim->n, 1);
@@ -275,11 +281,26 @@ static qdbg_status skip_rest(qdbg__chart *c)
     return status;
 }
 
+/* What the rules add to the options. */
+static void tell_target(qdbg__chart *c)
+{
+    qdbg_summary *s = &c->diagnosis->summary;
+    for (size_t i = 0; i < c->sim->n; i++) {
+        const qdbg__quantizer *q = &c->sim->quantizers[i];
+        if (q->place.kind == QDBG_WEIGHT && q->spec.granularity == QDBG_PER_CHANNEL)
+            s->weight_granularity = QDBG_PER_CHANNEL;
+        if (q->place.kind != QDBG_BIAS)
+            s->rounding = q->spec.rounding;
+    }
+}
+
 static qdbg_status walk(qdbg__chart *c, qdbg__journal *journal)
 {
     qdbg_summary *s = &c->diagnosis->summary;
     /* First, so that bad options fail before the data is walked. */
     qdbg_status status = qdbg_sim_create(c->model, c->options.sim, &c->sim);
+    if (status == QDBG_OK)
+        tell_target(c);
     if (status == QDBG_OK)
         status = score_float(c, &s->samples);
     if (status != QDBG_OK)

@@ -118,6 +118,14 @@ static void explain_activation(qdbg__text *t, const qdbg__quantizer *q, const qd
         qdbg__text_add(t, "; some values were NaN or infinite");
 }
 
+static void explain_bias(qdbg__text *t, const qdbg_finding *f)
+{
+    qdbg__text_add(t, "it is rounded to steps of ");
+    qdbg__text_digits(t, (double)f->scale, 3);
+    qdbg__text_add(t, ", the scale of the input times that of the weight; make these two finer, or "
+                      "leave the bias in float32");
+}
+
 static qdbg_status explain(qdbg__chart *c, const qdbg__quantizer *q, const spread *s,
                            qdbg_finding *f)
 {
@@ -126,6 +134,8 @@ static qdbg_status explain(qdbg__chart *c, const qdbg__quantizer *q, const sprea
         f->culprit || (f->noise_share >= SHARE_NOTABLE && !qdbg__within(c, c->quantized.score));
     if (notable && q->place.kind == QDBG_WEIGHT)
         explain_weight(&t, q, f, s);
+    else if (notable && q->place.kind == QDBG_BIAS)
+        explain_bias(&t, f);
     else if (notable)
         explain_activation(&t, q, f);
     f->reason = qdbg__text_take(&t);
@@ -156,9 +166,9 @@ static qdbg_status take_finding(qdbg__chart *c, size_t i, const qdbg_sensitivity
     if (status == QDBG_OK && q->place.kind == QDBG_WEIGHT) {
         status = measure_spread(c, q, &s);
         f->channel_spread = s.ratio;
-        if (status == QDBG_OK && q->n_grids > 0)
-            status = local_sqnr(c, i, &f->local_sqnr_db);
     }
+    if (status == QDBG_OK && q->place.kind != QDBG_ACTIVATION && q->n_grids > 0)
+        status = local_sqnr(c, i, &f->local_sqnr_db);
     if (status != QDBG_OK)
         return status;
     if (row) {

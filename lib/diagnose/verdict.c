@@ -177,12 +177,23 @@ static void advise_kind(qdbg__chart *c, words *w, int32_t kind)
                        "layers' outputs.");
 }
 
+static bool has_biases(const qdbg__chart *c)
+{
+    for (size_t i = 0; i < c->sim->n; i++)
+        if (c->sim->quantizers[i].place.kind == QDBG_BIAS)
+            return true;
+    return false;
+}
+
 qdbg_status qdbg__tell_kind(qdbg__chart *c, int32_t kind)
 {
     bool weights = kind == QDBG_WEIGHT;
+    const char *who = !weights        ? "Activations only: "
+                      : has_biases(c) ? "Weights and biases only: "
+                                      : "Weights only: ";
     const qdbg__outcome *o = weights ? &c->weights : &c->activations;
     words w = words_make(c);
-    qdbg__text_add(&w.verdict, weights ? "Weights only: " : "Activations only: ");
+    qdbg__text_add(&w.verdict, who);
     say_score(c, &w.verdict, o->score);
     if (!qdbg__within(c, o->score))
         advise_kind(c, &w, kind);
@@ -206,7 +217,10 @@ static void list_findings(const qdbg_diagnosis *d, qdbg__text *t, size_t n, bool
     for (size_t i = 0; i < n; i++) {
         const qdbg_finding *f = &d->findings[i];
         qdbg__text_addf(t, "%s%s '%s' (", i ? ", " : "",
-                        f->kind == QDBG_WEIGHT ? "weight" : "activation", f->name);
+                        f->kind == QDBG_WEIGHT ? "weight"
+                        : f->kind == QDBG_BIAS ? "bias"
+                                               : "activation",
+                        f->name);
         if (drops) {
             qdbg__text_add(t, "drop ");
             qdbg__text_fixed(t, f->drop_alone, 4);

@@ -42,6 +42,8 @@ double qdbg__report_drop(const qdbg__report *r)
 
 const char *qdbg__report_kind(const qdbg_finding *finding)
 {
+    if (finding->kind == QDBG_BIAS)
+        return "bias";
     return finding->kind == QDBG_WEIGHT ? "weight" : "activation";
 }
 

@@ -114,6 +114,8 @@ void qdbg__html_chip(qdbg__text *t, const qdbg_finding *f)
 {
     if (f->kind == QDBG_WEIGHT)
         qdbg__text_add(t, "<abbr class=\"chip w\" title=\"weight\">W</abbr>");
+    else if (f->kind == QDBG_BIAS)
+        qdbg__text_add(t, "<abbr class=\"chip w\" title=\"bias\">B</abbr>");
     else
         qdbg__text_add(t, "<abbr class=\"chip a\" title=\"activation\">A</abbr>");
 }

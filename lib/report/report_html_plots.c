@@ -56,7 +56,7 @@ static void put_bar(qdbg__text *t, const qdbg_finding *f, const qdbg__html_axis 
 {
     double zero = qdbg__html_axis_percent(axis, 0), end = qdbg__html_axis_percent(axis, value);
     qdbg__text_addf(t, "<div class=\"track\" aria-hidden=\"true\"><i class=\"fill %s\" style=\"",
-                    f->kind == QDBG_WEIGHT ? "w" : "a");
+                    f->kind == QDBG_ACTIVATION ? "a" : "w");
     qdbg__html_style_percent(t, "left", fmin(zero, end));
     qdbg__html_style_percent(t, "width", fabs(end - zero));
     qdbg__text_add(t, "\"></i>");
@@ -214,7 +214,7 @@ static void put_depth_grid(qdbg__text *t, const qdbg__html_axis *axis)
 
 static void put_point(qdbg__text *t, const qdbg_finding *f, double x, double y)
 {
-    bool weight = f->kind == QDBG_WEIGHT;
+    bool weight = f->kind != QDBG_ACTIVATION;
     qdbg__text_add(t, weight ? "<rect width=\"9\" height=\"9\" x=\"" : "<circle r=\"4\" cx=\"");
     qdbg__text_fixed(t, x, 2);
     qdbg__text_add(t, weight ? "%\" y=\"" : "%\" cy=\"");
