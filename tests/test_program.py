@@ -291,12 +291,64 @@ def test_calibration_file(t):
     expect(t.diagnose("--calibration", "c.npy", "--limit", "3")["calibration_samples"] == 7, "7")
 
 
+def test_rules(t):
+    """--rules takes a preset or a file that says the same, and the report follows it."""
+    norm = ("--mean", "72.94", "--std", "90.02")
+    preset = t.diagnose("--rules", "tflite", *norm)
+    expect({q["kind"] for q in preset["quantizers"]} == {"weight", "activation", "bias"}, "kinds")
+    expect(preset["per_channel"] is True and preset["rounding"] == "nearest-away", preset["rounding"])
+    expect({q["bits"] for q in preset["quantizers"] if q["kind"] == "bias"} == {32}, "int32 biases")
+    default = t.diagnose(*norm)
+    expect(without_seconds(t.diagnose("--rules", "default", *norm)) == without_seconds(default), "default")
+    rules = {"defaults": {"ops": {"is_output_quantized": "True"}, "params": {"is_quantized": "False"}}}
+    t.write("acts.json", json.dumps(rules).encode())
+    acts = t.diagnose("--rules", "acts.json", *norm)
+    expect({q["kind"] for q in acts["quantizers"]} == {"activation"}, "activations only")
+    expect("input" not in {q["name"] for q in acts["quantizers"]}, "no model input")
+
+
+def test_rules_refused(t):
+    x = (t.model, "--inputs", "x.npy")
+    t.refuse("--rules: there is no preset 'frob', only default, per_channel, onnxruntime, tflite and empty", *x,
+             "--rules", "frob")
+    t.refuse("cannot open 'none.json'", *x, "--rules", "none.json")
+    t.write("bad.json", b'{"op_type": {"Conv": {"is_output_quantised": "True"}}}')
+    t.refuse("bad.json: configuration: op_type.Conv.is_output_quantised: unknown key", *x, "--rules", "bad.json")
+    t.write("cut.json", b'{"op_type": ')
+    t.refuse(re.compile(r"cut\.json: configuration: line 1, column 12: .*"), *x, "--rules", "cut.json")
+    t.refuse("bad.json: is an input; it will not be written over", *x, "--rules", "bad.json", "--json", "bad.json")
+
+
+def test_list_quantizers(t):
+    """The table needs no data, has a line for each value, and agrees with the diagnosis."""
+    code, out, err = t.run(t.model, "--list-quantizers", "--rules", "tflite")
+    expect(code == 0 and err == "", f"exit {code}: {err}")
+    head, *lines = out.splitlines()
+    expect(head.split()[:4] == ["name", "op", "quantizer", "grid"], head)
+    listed = {line.split()[0]: line.split()[2] for line in lines}
+    expect(len(listed) == len(lines), "each value once")
+    found = {q["name"]: q["kind"] for q in t.diagnose("--rules", "tflite")["quantizers"]}
+    expect({k: v for k, v in listed.items() if v != "-"} == found, "quantizers differ from the report's")
+    row = {line.split()[0]: line for line in lines}
+    weight = next(name for name, kind in found.items() if kind == "weight")
+    expect("int8 strict symmetric" in row[weight] and "scales" in row[weight], row[weight])
+    biases = [row[name] for name, kind in found.items() if kind == "bias"]
+    expect(biases and all("int32 symmetric" in b and " times '" in b for b in biases), f"{biases}")
+    absent = [line for line in lines if line.split()[2] == "-"]
+    expect(any("fused into '" in line for line in absent), "fused ones say so")
+    expect(all(len(line.split(None, 4)) == 5 for line in absent), "each absence has a reason")
+    code, out, _ = t.run(t.model, "--list-quantizers", "--weights", "4", "--activations", "32")
+    expect(code == 0 and "int4 symmetric" in out and "float32" in out, "bits are followed")
+    t.refuse("no model given; try --help", "--list-quantizers")
+
+
 def test_help_and_version(t):
     code, out, err = t.run("--help")
     expect(code == 0 and err == "" and out.startswith("usage: qdebug-diagnose"), out)
     expect(all(len(line) <= 80 for line in out.splitlines()), "help fits 80 columns")
     for option in ("inputs labels calibration limit nhwc mean std weights activations per-channel "
-                   "weight-range activation-range max-drop html json csv quiet threads").split():
+                   "weight-range activation-range max-drop rules list-quantizers html json csv quiet "
+                   "threads").split():
         expect("--" + option in out, f"--help tells of --{option}")
     code, out, err = t.run("--version")
     expect(code == 0 and err == "" and re.fullmatch(r"qdebug-diagnose \d+\.\d+\.\d+\n", out), out)

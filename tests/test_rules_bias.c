@@ -403,10 +403,12 @@ static void sensitivity_takes_biases_one_by_one(void **state)
 static qdbg_diagnosis *diagnosis_of(rules_world *w, const samples *s)
 {
     qdbg_diagnose_options o = QDBG_DIAGNOSE_OPTIONS_INIT;
+    qdbg_sim_options sim = QDBG_SIM_OPTIONS_INIT;
     qdbg_diagnosis *d;
     o.calibration = o.evaluation = &s->set;
-    o.sim.rules = w->rules;
-    o.sim.weight_bits = o.sim.activation_bits = 3;
+    o.sim = &sim;
+    sim.rules = w->rules;
+    sim.weight_bits = sim.activation_bits = 3;
     assert_ok(qdbg_diagnose(w->m, &o, &d));
     return d;
 }

@@ -15,6 +15,7 @@
 #include <qdebug/qdebug.h>
 
 #include "console.h"
+#include "listing.h"
 #include "options.h"
 #include "outputs.h"
 #include "samples.h"
@@ -115,6 +116,7 @@ typedef struct run {
     qdbg_ctx *ctx;
     qdbg_graph *graph;
     qdbg_model *model;
+    qdbg_rules *rules; /* NULL: none are given */
     samples inputs;
     samples calibration;
     qdbg_diagnosis *diagnosis;
@@ -161,6 +163,42 @@ static int load_model(run *r)
     return status == QDBG_OK ? EXIT_DIAGNOSED : explain(r, status, path);
 }
 
+static int load_rules(run *r)
+{
+    const char *name = r->options.rules;
+    if (!name)
+        return EXIT_DIAGNOSED;
+    const size_t n = strlen(name);
+    const bool is_file = n >= 5 && strcmp(name + n - 5, ".json") == 0;
+    const qdbg_status status = is_file ? qdbg_rules_load_file(r->ctx, name, &r->rules)
+                                       : qdbg_rules_create(r->ctx, name, &r->rules);
+    return status == QDBG_OK ? EXIT_DIAGNOSED : explain(r, status, is_file ? name : "--rules");
+}
+
+static void set_target(const run *r, qdbg_sim_options *sim)
+{
+    const options *o = &r->options;
+    sim->weight_bits = o->weight_bits;
+    sim->activation_bits = o->activation_bits;
+    sim->weight_granularity = o->per_channel ? QDBG_PER_CHANNEL : QDBG_PER_TENSOR;
+    sim->weight_range = &o->weight_range;
+    sim->activation_range = &o->activation_range;
+    sim->rules = r->rules;
+}
+
+static int list_quantizers(run *r)
+{
+    qdbg_sim_options o = QDBG_SIM_OPTIONS_INIT;
+    qdbg_sim *sim = NULL;
+    set_target(r, &o);
+    const qdbg_status status = qdbg_sim_create(r->model, &o, &sim);
+    if (status != QDBG_OK)
+        return explain(r, status, r->options.model);
+    const bool ok = listing_print(r->ctx, sim, r->graph);
+    qdbg_sim_destroy(sim);
+    return ok ? EXIT_DIAGNOSED : EXIT_WRONG;
+}
+
 static int open_data(run *r)
 {
     const options *o = &r->options;
@@ -194,11 +232,7 @@ static int diagnose(run *r)
     d.metric = &metric;
     d.max_drop = o->max_drop;
     d.sim = &sim;
-    sim.weight_bits = o->weight_bits;
-    sim.activation_bits = o->activation_bits;
-    sim.weight_granularity = o->per_channel ? QDBG_PER_CHANNEL : QDBG_PER_TENSOR;
-    sim.weight_range = &o->weight_range;
-    sim.activation_range = &o->activation_range;
+    set_target(r, &sim);
 
     r->watch.last = console_now();
     const qdbg_status status = qdbg_diagnose(r->model, &d, &r->diagnosis);
@@ -258,6 +292,10 @@ static int work(run *r)
     if (code == EXIT_DIAGNOSED)
         code = load_model(r);
     if (code == EXIT_DIAGNOSED)
+        code = load_rules(r);
+    if (code == EXIT_DIAGNOSED && r->options.list)
+        return list_quantizers(r);
+    if (code == EXIT_DIAGNOSED)
         code = open_data(r);
     if (code == EXIT_DIAGNOSED)
         code = diagnose(r);
@@ -282,6 +320,7 @@ int main(int argc, char **argv)
     qdbg_diagnosis_destroy(r.diagnosis);
     samples_close(&r.calibration);
     samples_close(&r.inputs);
+    qdbg_rules_destroy(r.rules);
     qdbg_model_destroy(r.model);
     qdbg_graph_destroy(r.graph);
     atomic_store(&interrupt_ctx, NULL);

@@ -46,6 +46,11 @@ static const char HELP[] =
     "  --activation-range M mse, sqnr, entropy; of activations also moving-average,\n"
     "                       batch-norm. percentile=99.9 says which (default: 99.99)\n"
     "  --max-drop D         score that may be lost (default: 0.01)\n"
+    "  --rules R            where quantizers sit and what they are like: default,\n"
+    "                       per_channel, onnxruntime, tflite, or a configuration file\n"
+    "                       of AIMET's whose name ends in .json\n"
+    "  --list-quantizers    list them, and why a value has none, and do no more:\n"
+    "                       needs no --inputs\n"
     "\n"
     "Output (a text report goes to standard output)\n"
     "  --html F, --json F, --csv F\n"
@@ -73,6 +78,8 @@ enum {
     OPT_WEIGHT_RANGE,
     OPT_ACTIVATION_RANGE,
     OPT_MAX_DROP,
+    OPT_RULES,
+    OPT_LIST,
     OPT_HTML,
     OPT_JSON,
     OPT_CSV,
@@ -96,6 +103,8 @@ static const struct option LONG[] = {
     {"weight-range", required_argument, NULL, OPT_WEIGHT_RANGE},
     {"activation-range", required_argument, NULL, OPT_ACTIVATION_RANGE},
     {"max-drop", required_argument, NULL, OPT_MAX_DROP},
+    {"rules", required_argument, NULL, OPT_RULES},
+    {"list-quantizers", no_argument, NULL, OPT_LIST},
     {"html", required_argument, NULL, OPT_HTML},
     {"json", required_argument, NULL, OPT_JSON},
     {"csv", required_argument, NULL, OPT_CSV},
@@ -286,6 +295,12 @@ static bool set_option(options *o, int option, const char *text)
     case OPT_LABELS:
         o->labels = text;
         return true;
+    case OPT_RULES:
+        o->rules = text;
+        return true;
+    case OPT_LIST:
+        o->list = true;
+        return true;
     case OPT_HTML:
         return set_output("--html", text, &o->html);
     case OPT_JSON:
@@ -314,7 +329,7 @@ static bool check(const options *o, int argc, char **argv)
         console_error("'%s': one model only; try --help", argv[optind + 1]);
         return false;
     }
-    if (o->inputs.n == 0) {
+    if (o->inputs.n == 0 && !o->list) {
         console_error("--inputs is missing; try --help");
         return false;
     }

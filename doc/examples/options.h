@@ -29,6 +29,7 @@ typedef struct options {
     const char *html;
     const char *json;
     const char *csv;
+    const char *rules;           /* a preset's name, or a file's, which ends in .json */
     float_list mean[MAX_INPUTS]; /* [n_mean], for the inputs in order */
     float_list std[MAX_INPUTS];
     uint32_t n_mean;
@@ -42,6 +43,7 @@ typedef struct options {
     uint32_t threads; /* 0: the machine's cores */
     bool nhwc;
     bool per_channel;
+    bool list; /* the quantizers, instead of a diagnosis */
     bool quiet;
 } options;
 

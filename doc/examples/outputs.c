@@ -51,7 +51,7 @@ static bool same_file(const struct stat *a, const char *path)
 /* A report must not replace what the diagnosis reads. */
 static bool is_an_input(const options *o, const struct stat *st)
 {
-    if (same_file(st, o->model) || same_file(st, o->labels))
+    if (same_file(st, o->model) || same_file(st, o->labels) || same_file(st, o->rules))
         return true;
     for (uint32_t i = 0; i < o->inputs.n; i++) {
         if (same_file(st, o->inputs.paths[i]))
