@@ -392,6 +392,38 @@ static void function_stays_on_every_path(void **state)
     qdbg_ctx_destroy(ctx);
 }
 
+/* Ranges converge: what 100 sweeps give, the default, ten times as many do not change. */
+static void sweeps_converge(void **state)
+{
+    qdbg_ctx *ctx = make_ctx(1);
+    (void)state;
+    for (size_t i = 0; i < 2 * N_PATHS; i++) {
+        qdbg_equalize_options o = QDBG_EQUALIZE_OPTIONS_INIT;
+        float factors[2][6];
+        qdbg_graph *g = path_net(ctx, &paths[i / 2]);
+        qdbg_model *m = builtin_model(g);
+        samples s = samples_make(ctx, g, 5, 2, 0);
+        o.formula = i % 2 ? QDBG_EQUALIZE_ACTIVATIONS : QDBG_EQUALIZE_RANGES;
+        o.calibration = &s.set;
+        for (int k = 0; k < 2; k++) {
+            qdbg_equalize *e;
+            o.max_sweeps = k ? 1000 : 0;
+            assert_ok(qdbg_equalize_run(m, &o, &e));
+            assert_ok(qdbg_equalize_factors(e, value_of(g, "r"), factors[k], 6));
+            assert_ok(qdbg_equalize_undo(e));
+            qdbg_equalize_destroy(e);
+        }
+        for (int c = 0; c < 6; c++)
+            if (fabsf(factors[0][c] - factors[1][c]) > 1e-3f * factors[1][c])
+                fail_msg("%s: %g and %g", paths[i / 2].name, (double)factors[0][c],
+                         (double)factors[1][c]);
+        samples_free(&s);
+        qdbg_model_destroy(m);
+        qdbg_graph_destroy(g);
+    }
+    qdbg_ctx_destroy(ctx);
+}
+
 /* Parts of a value have the factors of the whole. */
 static void parts_have_the_factors_of_the_whole(void **state)
 {
@@ -522,6 +554,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(function_stays_on_every_path),
+        cmocka_unit_test(sweeps_converge),
         cmocka_unit_test(parts_have_the_factors_of_the_whole),
         cmocka_unit_test(joined_ranges_even_out),
         cmocka_unit_test(odd_shapes_do_no_harm),
