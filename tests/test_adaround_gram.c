@@ -259,7 +259,7 @@ static void open_scene(scene *s, uint32_t threads, uint32_t positions, uint32_t 
     static const layer_case conv = {
         "", "Conv", {1, 2, 5, 5, -1}, {ROWS, 2, 3, 3, -1}, {{0}}, NULL, 0, false, 0};
     uint32_t node, weight;
-    qdbg__gram_options o = {positions, holdout, paired};
+    qdbg__gram_options o = {.positions = positions, .holdout = holdout, .paired = paired};
     qdbg_view in = make_view(DIMS(1, 2, 5, 5), NULL);
     s->ctx = make_ctx(threads);
     s->graph = build(s->ctx, &conv, &node, &weight);

@@ -40,6 +40,22 @@ typedef struct qdbg_adaround qdbg_adaround;
 /** Nearest rounding: with `range_candidates` this is sequential-MSE range setting alone. Weights
  * stay as they are; only ranges and biases change. */
 #define QDBG_ADAROUND_NEAREST 2
+/** "Up or Down?" as it was published (equations 21 to 25): as RELAXED, but on mini-batches of
+ * output positions, with the activation that follows in the loss: || f(W x) - f(W~ x^) ||^2. Better
+ * where the activation cuts much off, and dearer by far: each of `iterations` steps costs as much
+ * as running the layer at `batch` positions, back and forth.
+ *
+ * f is the first Relu, Clip, LeakyRelu or PRelu (with constant bounds and slopes, one or one for
+ * each channel) behind the layer, through constant Add, BatchNormalization and Identity, as long as
+ * one node alone reads each value. Where there is none it is the identity, and the flips of RELAXED
+ * follow. With f there are none, and QDBG_ADAROUND_REFIT_SCALE is left out; a bias is fitted to the
+ * loss behind f. Ranges (`range_candidates`) are always judged in front of it.
+ *
+ * Positions are kept in memory for it: (weights of a row + output channels of a group) x groups x 4
+ * bytes each. Kept is what fits in a quarter of the context's memory ceiling, or in 256 MiB where
+ * there is none, at most 2^22; of more, as many at random, the same ones for the same seed. Rows
+ * say how many. */
+#define QDBG_ADAROUND_SAMPLED 3
 
 /** One pass over the data for all layers (fewer where memory is short), each with its input of the
  * float32 network. Without it layers are done in order, each with its input of the network whose
@@ -50,14 +66,15 @@ typedef struct qdbg_adaround qdbg_adaround;
 #define QDBG_ADAROUND_KEEP_BIAS 2u
 /** Keep what the solver found also where it is worse than nearest rounding on held-out samples. */
 #define QDBG_ADAROUND_NO_REVERT 4u
-/** Refit the scale of each output channel to the integers found, and improve those again, for as
- * long as it helps. Per-channel weights only; the deployed kernel must take any scale. */
+/** Refit each scale to the integers found, and improve those again, for as long as it helps; with
+ * QDBG_SPEC_POWER_OF_TWO to the nearest power. The deployed kernel must take any scale. Not with
+ * NEAREST, and not for low-power blocks, whose scales hang together: row.scales tells. */
 #define QDBG_ADAROUND_REFIT_SCALE 8u
 /** The rounded network also quantizes activations with the simulation's enabled quantizers, which
  * must have encodings. (Biases are in float32 in it either way; the simulation quantizes them
  * afterwards as it did before.) */
 #define QDBG_ADAROUND_ACTIVATIONS 16u
-/** RELAXED: leave out the flips of single weights at the end. */
+/** RELAXED, SAMPLED: leave out the flips of single weights at the end. */
 #define QDBG_ADAROUND_NO_POLISH 32u
 
 /** Options of qdbg_adaround_run(); a zero field means its default. */
@@ -69,12 +86,15 @@ typedef struct qdbg_adaround_options {
     uint32_t holdout;          /**< every n-th sample is held out to judge by; 0 = 8, 1 = none */
     uint32_t range_candidates; /**< of each weight range, evenly from 0 to the present one, judged
                                     by the layer's output error under nearest rounding (sequential
-                                    MSE); at most 1000; 0 = keep the range */
-    uint32_t iterations;       /**< RELAXED; 0 = 10000 for 8 bits and more, else 15000 */
-    uint32_t reserved;
-    double damping;                    /**< ridge on H over its mean diagonal, > 0; 0 = 0.01 */
-    double learning_rate;              /**< RELAXED: Adam's; 0 = 0.001 */
-    double regularizer;                /**< RELAXED: lambda of equation 21; 0 = 0.01 */
+                                    MSE); where a channel has several scales, as blocks have, one
+                                    after the other; with QDBG_SPEC_POWER_OF_TWO the powers nearest
+                                    to them; not for low-power blocks; at most 1000; 0 = keep the
+                                    range */
+    uint32_t iterations;       /**< RELAXED, SAMPLED; 0 = 10000 for 8 bits and more, else 15000 */
+    uint32_t batch;            /**< SAMPLED: output positions of a step; 0 = 512 */
+    double damping;            /**< ridge on H over its mean diagonal, > 0; 0 = 0.01 */
+    double learning_rate;      /**< RELAXED, SAMPLED: Adam's; 0 = 0.001 */
+    double regularizer;        /**< RELAXED, SAMPLED: lambda of equation 21; 0 = 0.01 */
     const qdbg_dataset *guard_dataset; /**< with guard_metric: all is undone where the simulation's
                                             score falls; NULL = not scored */
     const qdbg_metric *guard_metric;   /**< required with guard_dataset */
@@ -99,8 +119,18 @@ QDBG_API void qdbg_adaround_options_init(qdbg_adaround_options *options);
                                        came */
 #define QDBG_ADAROUND_NO_SIGNAL 5 /**< left: its input is zero throughout */
 
+/** row.scales: `range_candidates` were tried, ... */
+#define QDBG_ADAROUND_SCALES_SEARCHED 1u
+/** ... scales were refitted, ... */
+#define QDBG_ADAROUND_SCALES_REFITTED 2u
+/** ... or it was asked for and left: the blocks are low-power ones. */
+#define QDBG_ADAROUND_SCALES_LEFT 4u
+
 /** What became of one layer. Losses are the mean over output positions of the sum over output
- * channels of the squared output error against float32. */
+ * channels of the squared error of the layer's own output against float32: the same for every
+ * solver. SAMPLED looks at the act_ losses instead: the same mean behind the activation (and what
+ * stands before it), over the positions that were kept; what is worse there on held-out positions
+ * is reverted. They are 0 for other solvers. */
 typedef struct qdbg_adaround_row {
     uint32_t struct_size; /**< sizeof(qdbg_adaround_row), set by the caller */
     uint32_t node;        /**< the layer */
@@ -119,12 +149,21 @@ typedef struct qdbg_adaround_row {
     double loss;          /**< of what is in place now */
     double held_nearest;  /**< the same on held-out positions; 0 where there are none */
     double held_loss;
-    double bias_change; /**< largest change of a bias, in units of the layer's output */
+    double bias_change;  /**< largest change of a bias, in units of the layer's output */
+    uint32_t activation; /**< SAMPLED: the node whose function is in the loss; QDBG_NONE: none */
+    uint32_t scales;     /**< QDBG_ADAROUND_SCALES_ bits */
+    uint64_t n_kept;     /**< SAMPLED: of n_positions, those that were in memory */
+    uint64_t n_held_kept;
+    double act_nearest; /**< SAMPLED: behind the activation, as described above */
+    double act_loss;
+    double act_held_nearest;
+    double act_held_loss;
 } qdbg_adaround_row;
 
-#define QDBG_ADAROUND_ROW_INIT                                                                 \
-    {                                                                                          \
-        (uint32_t)sizeof(qdbg_adaround_row), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 \
+#define QDBG_ADAROUND_ROW_INIT                                                                     \
+    {                                                                                              \
+        (uint32_t)sizeof(qdbg_adaround_row), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
+            0, 0, 0, 0, 0, 0, 0                                                                    \
     }
 
 /** Set `*row` to QDBG_ADAROUND_ROW_INIT. NULL is ignored. */

@@ -21,7 +21,7 @@ static const char *options_fault(const qdbg_adaround_options *o)
 {
     if (o->struct_size != sizeof *o)
         return "struct_size is wrong";
-    if (o->solver < QDBG_ADAROUND_SEQUENTIAL || o->solver > QDBG_ADAROUND_NEAREST)
+    if (o->solver < QDBG_ADAROUND_SEQUENTIAL || o->solver > QDBG_ADAROUND_SAMPLED)
         return "solver is unknown";
     if (o->flags > 63)
         return "flags are unknown";
@@ -58,6 +58,7 @@ typedef struct run {
     const float **params;   /* [n_values] of the rounded network */
     qdbg__sim_variant made; /* what the rounded network has beside rounded layers */
     bool differs;           /* the rounded network is not the float32 one */
+    uint64_t n_runs;        /* of the data, if all batches are like the first */
     /* The pass at hand. */
     qdbg__gatherer *gatherers; /* [n], of `members` */
     float **matrices;          /* [n] of members */
@@ -89,7 +90,7 @@ static void describe(run *r, size_t quantizer, qdbg__ada_layer *layer)
     layer->row.quantizer = (uint32_t)quantizer;
     layer->row.solver = r->o.solver;
     layer->row.bits = q->spec.bits;
-    layer->row.bias = QDBG_NONE;
+    layer->row.bias = layer->row.activation = QDBG_NONE;
     layer->n_weights = v->bytes / sizeof(float);
     layer->row.n_weights = layer->n_weights;
     bool shared = v->n_consumers != 1 || v->is_output;
@@ -261,15 +262,16 @@ static qdbg_status take_stretch(void *user, const qdbg__stretch *s)
 
 static qdbg_status look(void *user, const qdbg__stretch *s)
 {
-    (void)user;
-    (void)s;
+    run *r = user;
+    uint64_t most = ((uint64_t)1 << 40) / r->data->n_batches; /* it is a guess only */
+    r->n_runs = (s->n_runs < most ? s->n_runs : most) * r->data->n_batches;
     return QDBG_OK;
 }
 
 /* Make shapes known. */
 static qdbg_status look_at_data(run *r)
 {
-    return qdbg__dataset_first(r->model, r->data, 1, look, r);
+    return qdbg__dataset_first(r->model, r->data, UINT64_MAX, look, r);
 }
 
 /* ---- which layers come next ---- */
@@ -303,11 +305,24 @@ static uint64_t room_left(const run *r)
     return limit > used ? (limit - used) / 2 : 0;
 }
 
+/* For columns that are kept, the same whatever else is in memory. */
+#define KEPT_WITHOUT_CEILING ((uint64_t)1 << 28)
+
+static uint64_t room_for_kept(const run *r)
+{
+    uint64_t limit = r->sim->ctx->memory_limit;
+    if (r->o.solver != QDBG_ADAROUND_SAMPLED)
+        return 0;
+    return limit == 0 ? KEPT_WITHOUT_CEILING : limit / 4 + 1;
+}
+
 static qdbg__gram_options gram_options(const run *r)
 {
     return (qdbg__gram_options){.positions = r->o.positions ? r->o.positions : 64,
                                 .holdout = r->o.holdout ? r->o.holdout : 8,
-                                .paired = r->differs};
+                                .paired = r->differs,
+                                .keep_bytes = room_for_kept(r),
+                                .runs = r->n_runs};
 }
 
 /* Leave a layer that cannot be examined. */
@@ -385,8 +400,7 @@ static qdbg_status round_members(run *r)
             continue;
         qdbg_status status = qdbg__gatherer_finish(t);
         if (status == QDBG_OK)
-            status =
-                qdbg__ada_round(r->sim, &r->o, &r->layers[i], r->matrices[i], &t->fit, &t->held);
+            status = qdbg__ada_round(r->sim, &r->o, &r->layers[i], r->matrices[i], t);
         if (status == QDBG_OK)
             status = adopt_layer(r, &r->layers[i]);
         if (status == QDBG_OK)
@@ -442,9 +456,7 @@ static qdbg_status guard(run *r, qdbg_adaround *a)
         qdbg_adaround_row *row = &a->rows[i];
         if (row->outcome != QDBG_ADAROUND_DONE)
             continue;
-        row->outcome = QDBG_ADAROUND_REVERTED;
-        row->loss = row->loss_nearest;
-        row->held_loss = row->held_nearest;
+        qdbg__ada_row_revert(row);
     }
     return qdbg__ada_result_undo(a);
 }

@@ -59,15 +59,28 @@ static bool gram_alloc(qdbg_ctx *ctx, const qdbg__linear *l, bool paired, qdbg__
     return m->r_var != NULL;
 }
 
+/* Columns that may be kept, and how many there will be. */
+static size_t columns_to_keep(const qdbg__gram_options *o, const qdbg__linear *l,
+                              const qdbg__columns *c, size_t *expected)
+{
+    uint64_t most = o->keep_bytes / qdbg__sample_bytes(l), come = o->runs * columns_of_run(o, c);
+    most = most < 1 ? 1 : most > 1 << 22 ? 1 << 22 : most;
+    *expected = (size_t)(come < most ? come : most);
+    return (size_t)most;
+}
+
 uint64_t qdbg__gatherer_bytes(const qdbg_graph *g, const qdbg__linear *l,
                               const qdbg__gram_options *options, const qdbg__columns *columns)
 {
     uint64_t across = (uint64_t)l->groups * l->depth, variants = options->paired ? 2 : 1;
     uint64_t parts = options->holdout > 1 ? 2 : 1, of_part = across * l->depth * 8;
     uint64_t n = (uint64_t)QDBG__GRAM_RUNS * columns_of_run(options, columns);
+    size_t kept = 0;
     if (options->paired)
         of_part += across * l->rows * 8;
-    return variants * n * across * sizeof(float) + parts * of_part +
+    if (options->keep_bytes > 0)
+        columns_to_keep(options, l, columns, &kept);
+    return kept * qdbg__sample_bytes(l) + variants * n * across * sizeof(float) + parts * of_part +
            qdbg__gram_scratch(l, n) * sizeof(float) * g->ctx->n_threads;
 }
 
@@ -100,7 +113,10 @@ qdbg_status qdbg__gatherer_init(qdbg__gatherer *t, const qdbg_graph *g, const qd
         (options->holdout > 1 && !gram_alloc(ctx, l, options->paired, &t->held)))
         return ctx->error_status;
     memset(t->spoilt, 1, n);
-    return QDBG_OK;
+    if (options->keep_bytes == 0)
+        return QDBG_OK;
+    size_t expected, limit = columns_to_keep(options, l, columns, &expected);
+    return qdbg__samples_init(&t->samples, ctx, l, expected, limit, options->holdout);
 }
 
 void qdbg__gatherer_free(qdbg__gatherer *t)
@@ -116,6 +132,7 @@ void qdbg__gatherer_free(qdbg__gatherer *t)
     qdbg__free(t->ctx, t->scratch, t->n_scratch * t->ctx->n_threads, sizeof(float));
     gram_free(t->ctx, &t->fit);
     gram_free(t->ctx, &t->held);
+    qdbg__samples_free(&t->samples);
     *t = (qdbg__gatherer){0};
 }
 
@@ -247,7 +264,7 @@ qdbg_status qdbg__gatherer_finish(qdbg__gatherer *t)
         return status;
     finish_gram(&t->fit, t->shift);
     finish_gram(&t->held, t->shift);
-    return QDBG_OK;
+    return t->samples.ctx ? qdbg__samples_finish(&t->samples) : QDBG_OK;
 }
 
 void qdbg__gram_best_bias(const qdbg__gram *m, const double *e, double *delta)

@@ -9,6 +9,7 @@
 
 #include "../base/pool.h"
 #include "adaround_linear.h"
+#include "adaround_samples.h"
 
 /* Sums are in float32 over the columns of so many runs, in double from there on. */
 #define QDBG__GRAM_RUNS 32
@@ -26,9 +27,11 @@ typedef struct qdbg__gram {
 } qdbg__gram;
 
 typedef struct qdbg__gram_options {
-    uint32_t positions; /* columns taken of each sample, at most */
-    uint32_t holdout;   /* every n-th run is held out; 1: none */
-    bool paired;        /* x^ may differ from x */
+    uint32_t positions;  /* columns taken of each sample, at most */
+    uint32_t holdout;    /* every n-th run is held out; 1: none */
+    bool paired;         /* x^ may differ from x */
+    uint64_t keep_bytes; /* for columns that are kept; 0: none are */
+    uint64_t runs;       /* of the data, as far as is known */
 } qdbg__gram_options;
 
 /* Takes one layer's columns. */
@@ -53,6 +56,7 @@ typedef struct qdbg__gatherer {
     float *scratch; /* [threads, n_scratch] */
     size_t n_scratch;
     qdbg__gram fit, held;
+    qdbg__samples samples; /* of the same columns, where any are to be kept */
 } qdbg__gatherer;
 
 /* Bytes that a gatherer will take for an input of that shape. */

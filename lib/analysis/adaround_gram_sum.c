@@ -110,6 +110,27 @@ static void choose_shift(const sum *s, size_t n_fit)
     }
 }
 
+/* ---- columns kept ---- */
+
+/* Before they are made ready. Held-out columns lie at the end. */
+static qdbg_status keep_columns(const sum *s, size_t n_fit, size_t n_held)
+{
+    qdbg__gatherer *t = s->t;
+    qdbg__sample_batch b = {.linear = &t->linear,
+                            .weight = t->weight,
+                            .x = s->seen,
+                            .plain = t->x[0],
+                            .stride = s->n,
+                            .n = n_fit,
+                            .spoilt = t->spoilt,
+                            .scratch = t->scratch,
+                            .n_scratch = t->n_scratch};
+    qdbg_status status = qdbg__samples_take(&t->samples, &t->samples.fit, &b);
+    b.first = s->n - n_held;
+    b.n = n_held;
+    return status == QDBG_OK ? qdbg__samples_take(&t->samples, &t->samples.held, &b) : status;
+}
+
 /* ---- products ---- */
 
 /* One part of the buffers: the columns that are fitted to, or those held out. */
@@ -205,6 +226,10 @@ qdbg_status qdbg__gram_sum(qdbg__gatherer *t)
     count(&t->fit, t->spoilt, n_fit);
     count(&t->held, t->spoilt + s.n - (size_t)t->n_held * t->per_run,
           (size_t)t->n_held * t->per_run);
+    if (t->samples.ctx)
+        status = keep_columns(&s, n_fit, (size_t)t->n_held * t->per_run);
+    if (status != QDBG_OK)
+        return status;
     if (!t->shifted)
         choose_shift(&s, n_fit);
     status = qdbg__parallel_for(t->ctx, QDBG__GRAM_RUNS, prepare_run, &s);

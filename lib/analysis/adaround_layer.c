@@ -4,102 +4,19 @@
 #include <math.h>
 #include <string.h>
 
-#include "adaround_solve.h"
+#include "adaround_work.h"
 
-/* A layer at work; arrays in the order [groups, rows, depth]. */
-typedef struct work {
-    qdbg_sim *sim;
-    qdbg_ctx *ctx;
-    const qdbg_adaround_options *o;
-    qdbg__ada_layer *layer;
-    const qdbg__quantizer *quantizer;
-    const float *matrix;
-    const qdbg__gram *fit, *held;
-    size_t n, outputs;
-    qdbg__rounding p;
-    qdbg__step *steps;      /* [n] */
-    qdbg_encoding *grids;   /* [n_grids] those being worked with */
-    uint32_t *grid_of;      /* [outputs] grid of a row */
-    bool by_row;            /* every row is on one grid */
-    bool own_grids;         /* ... and no two rows share one */
-    double *b;              /* [n] or NULL */
-    double *nearest, *e;    /* [n] errors of weights */
-    double *delta;          /* [outputs] change of the bias, in units of the product */
-    double *losses, *least; /* [outputs] */
-} work;
-
-static bool frees_bias(const work *w)
+static bool frees_bias(const qdbg__ada_work *w)
 {
     return w->layer->site.value != QDBG_NONE && !(w->o->flags & QDBG_ADAROUND_KEEP_BIAS);
 }
 
-/* ---- grids ---- */
-
-static uint32_t grid_index(const work *w, size_t element)
-{
-    const qdbg__value *v = &w->sim->model->graph->values[w->layer->linear.weight];
-    const qdbg_quant_spec *spec = &w->quantizer->spec;
-    size_t inner = 1;
-    if (w->quantizer->n_grids == 1)
-        return 0;
-    uint32_t axis = (uint32_t)(spec->axis < 0 ? spec->axis + (int32_t)v->rank : spec->axis);
-    for (uint32_t i = axis + 1; i < v->rank; i++)
-        inner *= (size_t)v->dims[i];
-    size_t length = (size_t)v->dims[axis], at = element / inner % length;
-    if (spec->granularity != QDBG_PER_BLOCK)
-        return (uint32_t)at;
-    size_t blocks = (length + spec->block_size - 1) / spec->block_size;
-    size_t outer = element / inner / length;
-    return (uint32_t)((outer * blocks + at / spec->block_size) * inner + element % inner);
-}
-
-/* May scales be changed at will? */
-static bool has_free_scales(const work *w)
-{
-    return w->by_row && w->quantizer->spec.flags == 0 && w->quantizer->spec.block_scale_bits == 0;
-}
-
-static void find_grids(work *w)
-{
-    const qdbg__linear *l = &w->layer->linear;
-    w->by_row = true;
-    for (size_t o = 0; o < w->outputs; o++) {
-        w->grid_of[o] = grid_index(w, qdbg__linear_weight(l, o / l->rows, o % l->rows, 0));
-        for (size_t k = 1; k < l->depth && w->by_row; k++)
-            w->by_row =
-                grid_index(w, qdbg__linear_weight(l, o / l->rows, o % l->rows, k)) == w->grid_of[o];
-    }
-    w->own_grids = w->by_row && w->quantizer->n_grids == w->outputs;
-}
-
-static void lay_steps(work *w)
-{
-    const qdbg__linear *l = &w->layer->linear;
-    for (size_t i = 0; i < w->n; i++) {
-        size_t o = i / l->depth,
-               at = qdbg__linear_weight(l, o / l->rows, o % l->rows, i % l->depth);
-        const qdbg_encoding *e = &w->grids[w->by_row ? w->grid_of[o] : grid_index(w, at)];
-        w->steps[i] = (qdbg__step){e->scale, e->qmin - e->zero_point, e->qmax - e->zero_point};
-    }
-}
-
-static int32_t nearest_on(const qdbg__step *s, float x)
-{
-    return (int32_t)qdbg__clamp(rint((double)x / (double)s->scale), s->low, s->high);
-}
-
-static void round_nearest(work *w)
-{
-    for (size_t i = 0; i < w->n; i++)
-        w->p.q[i] = nearest_on(&w->steps[i], w->matrix[i]);
-}
-
-static float rounded_value(const work *w, size_t i)
+static float rounded_value(const qdbg__ada_work *w, size_t i)
 {
     return (float)w->p.q[i] * w->steps[i].scale;
 }
 
-static void find_errors(const work *w, double *e)
+static void find_errors(const qdbg__ada_work *w, double *e)
 {
     for (size_t i = 0; i < w->n; i++)
         e[i] = (double)rounded_value(w, i) - (double)w->matrix[i];
@@ -107,14 +24,14 @@ static void find_errors(const work *w, double *e)
 
 /* ---- set up ---- */
 
-static void *take(work *w, bool *good, size_t n, size_t size)
+static void *take(qdbg__ada_work *w, bool *good, size_t n, size_t size)
 {
     void *p = *good ? qdbg__alloc(w->ctx, n, size) : NULL;
     *good = p != NULL;
     return p;
 }
 
-static qdbg_status set_up(work *w)
+static qdbg_status set_up(qdbg__ada_work *w)
 {
     const qdbg__linear *l = &w->layer->linear;
     size_t squares = (size_t)l->groups * l->depth * l->depth;
@@ -143,7 +60,7 @@ static qdbg_status set_up(work *w)
     return good ? QDBG_OK : w->ctx->error_status;
 }
 
-static void tear_down(work *w)
+static void tear_down(qdbg__ada_work *w)
 {
     const qdbg__linear *l = &w->layer->linear;
     size_t squares = (size_t)l->groups * l->depth * l->depth;
@@ -161,10 +78,11 @@ static void tear_down(work *w)
     qdbg__free(w->ctx, w->b, w->n, sizeof(double));
     qdbg__free(w->ctx, w->p.factor, squares, sizeof(double));
     qdbg__free(w->ctx, w->p.order, (size_t)l->groups * l->depth, sizeof(uint32_t));
+    qdbg__activation_free(w->ctx, &w->f);
 }
 
 /* The quadratic form: central moments where a bias takes the mean, else raw ones. */
-static void lay_form(work *w)
+static void lay_form(qdbg__ada_work *w)
 {
     size_t d = w->p.depth, rows = w->p.rows;
     const qdbg__gram *m = w->fit;
@@ -180,7 +98,7 @@ static void lay_form(work *w)
     qdbg__rounding_damp(&w->p, w->o->damping > 0 ? w->o->damping : 0.01);
 }
 
-static bool has_signal(const work *w)
+static bool has_signal(const qdbg__ada_work *w)
 {
     const qdbg__gram *m = w->fit;
     size_t d = m->depth;
@@ -193,167 +111,61 @@ static bool has_signal(const work *w)
     return false;
 }
 
-/* ---- ranges: sequential MSE ---- */
-
-static void sum_by_grid(const work *w, const double *of_rows, double *of_grids)
-{
-    for (uint32_t g = 0; g < w->quantizer->n_grids; g++)
-        of_grids[g] = 0;
-    for (size_t o = 0; o < w->outputs; o++)
-        of_grids[w->grid_of[o]] += of_rows[o];
-}
-
-static void set_scale(qdbg_encoding *e, float scale)
-{
-    e->scale = scale;
-    e->min = (float)(e->qmin - e->zero_point) * scale;
-    e->max = (float)(e->qmax - e->zero_point) * scale;
-}
-
-/* Both ends drawn in alike: the zero point stays. */
-static void take_candidate(const work *w, double part)
-{
-    for (uint32_t g = 0; g < w->quantizer->n_grids; g++) {
-        w->grids[g] = w->quantizer->encodings[g];
-        float scale = (float)((double)w->grids[g].scale * part);
-        if (isnormal(scale))
-            set_scale(&w->grids[g], scale);
-    }
-}
-
-/* `best` receives the best encodings: [n_grids]; `sums` is room for 2 n_grids numbers. */
-static qdbg_status try_candidates(work *w, qdbg_encoding *best, double *sums)
-{
-    uint32_t n = w->o->range_candidates, n_grids = w->quantizer->n_grids;
-    double *least = sums + n_grids;
-    for (uint32_t k = n; k > 0; k--) {
-        if (k < n)
-            take_candidate(w, (double)k / (double)n);
-        lay_steps(w);
-        round_nearest(w);
-        qdbg_status status = qdbg__rounding_losses(w->ctx, &w->p, w->losses);
-        if (status != QDBG_OK)
-            return status;
-        sum_by_grid(w, w->losses, sums);
-        for (uint32_t g = 0; g < n_grids; g++)
-            if (k == n || sums[g] < least[g]) {
-                least[g] = sums[g];
-                best[g] = w->grids[g];
-            }
-    }
-    return QDBG_OK;
-}
-
-static qdbg_status search_ranges(work *w)
-{
-    uint32_t n_grids = w->quantizer->n_grids;
-    if (w->o->range_candidates == 0 || !has_free_scales(w))
-        return QDBG_OK;
-    qdbg_encoding *best = qdbg__alloc(w->ctx, n_grids, sizeof *best);
-    double *sums = best ? qdbg__alloc(w->ctx, 2 * (size_t)n_grids, sizeof *sums) : NULL;
-    qdbg_status status = sums ? try_candidates(w, best, sums) : w->ctx->error_status;
-    if (status == QDBG_OK) {
-        memcpy(w->grids, best, n_grids * sizeof *best);
-        lay_steps(w);
-        round_nearest(w);
-    }
-    qdbg__free(w->ctx, sums, 2 * (size_t)n_grids, sizeof *sums);
-    qdbg__free(w->ctx, best, n_grids, sizeof *best);
-    return status;
-}
-
 /* ---- solving ---- */
 
-static qdbg_status solve(work *w)
+static qdbg__relax_options relax_options(const qdbg__ada_work *w)
 {
-    uint32_t bits = w->quantizer->spec.bits;
     qdbg__relax_options r = {w->o->iterations, w->o->learning_rate, w->o->regularizer};
-    if (w->o->solver == QDBG_ADAROUND_NEAREST)
-        return QDBG_OK;
-    if (w->o->solver == QDBG_ADAROUND_SEQUENTIAL) {
-        qdbg_status status = qdbg__rounding_factor(w->ctx, &w->p);
-        return status == QDBG_OK ? qdbg__solve_sequential(w->ctx, &w->p) : status;
-    }
     if (r.iterations == 0)
-        r.iterations = bits >= 8 ? 10000 : 15000;
+        r.iterations = w->quantizer->spec.bits >= 8 ? 10000 : 15000;
     if (r.learning_rate == 0)
         r.learning_rate = 0.001;
     if (r.regularizer == 0)
         r.regularizer = 0.01;
-    qdbg_status status = qdbg__solve_relaxed(w->ctx, &w->p, &r);
-    if (status == QDBG_OK && !(w->o->flags & QDBG_ADAROUND_NO_POLISH))
+    return r;
+}
+
+static qdbg_status solve(qdbg__ada_work *w)
+{
+    qdbg__relax_options r = relax_options(w);
+    qdbg_status status = QDBG_OK;
+    switch (w->o->solver) {
+    case QDBG_ADAROUND_NEAREST:
+        return QDBG_OK;
+    case QDBG_ADAROUND_SEQUENTIAL:
+        status = qdbg__rounding_factor(w->ctx, &w->p);
+        return status == QDBG_OK ? qdbg__solve_sequential(w->ctx, &w->p) : status;
+    case QDBG_ADAROUND_RELAXED:
+        status = qdbg__solve_relaxed(w->ctx, &w->p, &r);
+        break;
+    default:
+        status = qdbg__solve_sampled(w->ctx, &w->p, &w->sampled, w->delta);
+    }
+    if (status == QDBG_OK && !(w->o->flags & QDBG_ADAROUND_NO_POLISH) && !qdbg__ada_bends(w))
         status = qdbg__solve_single(w->ctx, &w->p, true);
     return status;
 }
 
-#define MAX_REFITS 10
-
-/* Rows that a refit did not help go back to `before`. */
-static bool keep_better(work *w, const int32_t *q, const qdbg_encoding *grids)
+/* What the sampled form needs beside the problem. */
+static qdbg_status set_up_sampled(qdbg__ada_work *w)
 {
-    size_t d = w->p.depth;
-    bool better = false;
-    for (size_t o = 0; o < w->outputs; o++) {
-        if (w->losses[o] < w->least[o] * (1 - 1e-6)) {
-            better = true;
-            continue;
-        }
-        memcpy(w->p.q + o * d, q + o * d, d * sizeof *q);
-        w->grids[w->grid_of[o]] = grids[w->grid_of[o]];
-    }
-    lay_steps(w);
-    return better;
-}
-
-static void adopt_scales(work *w, const double *scales)
-{
-    for (size_t o = 0; o < w->outputs; o++) {
-        qdbg_encoding *e = &w->grids[w->grid_of[o]];
-        float scale = (float)scales[o];
-        if (!(scale >= 0.5f * e->scale && scale <= 2 * e->scale) || !isnormal(scale))
-            continue;
-        set_scale(e, scale);
-    }
-    lay_steps(w);
-}
-
-static qdbg_status refit_once(work *w, int32_t *q, qdbg_encoding *grids, bool *better)
-{
-    memcpy(q, w->p.q, w->n * sizeof *q);
-    memcpy(grids, w->grids, w->quantizer->n_grids * sizeof *grids);
-    qdbg_status status = qdbg__rounding_losses(w->ctx, &w->p, w->least);
-    if (status == QDBG_OK)
-        status = qdbg__refit_scales(w->ctx, &w->p, w->losses);
-    if (status != QDBG_OK)
-        return status;
-    adopt_scales(w, w->losses);
-    status = qdbg__solve_single(w->ctx, &w->p, w->o->solver == QDBG_ADAROUND_RELAXED);
-    if (status == QDBG_OK)
-        status = qdbg__rounding_losses(w->ctx, &w->p, w->losses);
-    if (status == QDBG_OK)
-        *better = keep_better(w, q, grids);
-    return status;
-}
-
-static qdbg_status refit(work *w)
-{
-    bool better = true;
-    if (!(w->o->flags & QDBG_ADAROUND_REFIT_SCALE) || !w->own_grids || !has_free_scales(w) ||
-        w->o->solver == QDBG_ADAROUND_NEAREST)
+    if (w->o->solver != QDBG_ADAROUND_SAMPLED)
         return QDBG_OK;
-    int32_t *q = qdbg__alloc(w->ctx, w->n, sizeof *q);
-    qdbg_encoding *grids = q ? qdbg__alloc(w->ctx, w->quantizer->n_grids, sizeof *grids) : NULL;
-    qdbg_status status = grids ? QDBG_OK : w->ctx->error_status;
-    for (int i = 0; i < MAX_REFITS && better && status == QDBG_OK; i++)
-        status = refit_once(w, q, grids, &better);
-    qdbg__free(w->ctx, grids, w->quantizer->n_grids, sizeof *grids);
-    qdbg__free(w->ctx, q, w->n, sizeof *q);
+    w->sampled = (qdbg__sampled){.samples = w->samples,
+                                 .f = &w->f,
+                                 .options = relax_options(w),
+                                 .batch = w->o->batch ? w->o->batch : 512,
+                                 .frees_bias = frees_bias(w)};
+    w->layer->row.n_kept = w->samples->fit.n;
+    w->layer->row.n_held_kept = w->samples->held.n;
+    qdbg_status status = qdbg__activation_read(w->sim->model, &w->layer->linear, &w->f);
+    w->layer->row.activation = w->f.node;
     return status;
 }
 
 /* ---- judging ---- */
 
-static qdbg_status judge(work *w, const double *e, const double *delta, double *fitted,
+static qdbg_status judge(qdbg__ada_work *w, const double *e, const double *delta, double *fitted,
                          double *held)
 {
     double alpha2 = w->layer->linear.alpha * w->layer->linear.alpha;
@@ -365,8 +177,20 @@ static qdbg_status judge(work *w, const double *e, const double *delta, double *
     return status;
 }
 
+static qdbg_status judge_sampled(qdbg__ada_work *w, const double *e, const double *delta,
+                                 double *fitted, double *held)
+{
+    const qdbg__samples *s = w->samples;
+    if (w->o->solver != QDBG_ADAROUND_SAMPLED)
+        return QDBG_OK;
+    qdbg_status status = qdbg__sampled_loss(w->ctx, &w->p, &w->sampled, &s->fit, e, delta, fitted);
+    if (status == QDBG_OK)
+        status = qdbg__sampled_loss(w->ctx, &w->p, &w->sampled, &s->held, e, delta, held);
+    return status;
+}
+
 /* What the simulation makes of the weights now. */
-static qdbg_status find_nearest(work *w)
+static qdbg_status find_nearest(qdbg__ada_work *w)
 {
     const float *quantized;
     qdbg_status status = qdbg__sim_quantized_weight(w->sim, w->layer->row.quantizer, &quantized);
@@ -377,21 +201,21 @@ static qdbg_status find_nearest(work *w)
         size_t o = i / l->depth;
         float q = quantized[qdbg__linear_weight(l, o / l->rows, o % l->rows, i % l->depth)];
         w->nearest[i] = (double)q - (double)w->matrix[i];
-        w->p.q[i] = nearest_on(&w->steps[i], q);
+        w->p.q[i] = qdbg__ada_nearest_on(&w->steps[i], q);
     }
     return QDBG_OK;
 }
 
-static void count_moved(work *w)
+static void count_moved(qdbg__ada_work *w)
 {
     for (size_t i = 0; i < w->n; i++)
-        w->layer->row.n_moved += w->p.q[i] != nearest_on(&w->steps[i], w->matrix[i]);
+        w->layer->row.n_moved += w->p.q[i] != qdbg__ada_nearest_on(&w->steps[i], w->matrix[i]);
 }
 
 /* ---- results ---- */
 
 /* Change of the shift of a BatchNormalization for one of its input. */
-static qdbg_status norm_factors(work *w, double *factors)
+static qdbg_status norm_factors(qdbg__ada_work *w, double *factors)
 {
     qdbg_model *m = w->sim->model;
     const qdbg__node *norm = &m->graph->nodes[w->layer->site.norm];
@@ -409,7 +233,7 @@ static qdbg_status norm_factors(work *w, double *factors)
     return status;
 }
 
-static qdbg_status correct_bias(work *w)
+static qdbg_status correct_bias(qdbg__ada_work *w)
 {
     qdbg__ada_layer *layer = w->layer;
     qdbg_model *m = w->sim->model;
@@ -435,7 +259,7 @@ static qdbg_status correct_bias(work *w)
     return status;
 }
 
-static qdbg_status keep_result(work *w)
+static qdbg_status keep_result(qdbg__ada_work *w)
 {
     qdbg__ada_layer *layer = w->layer;
     uint32_t n_grids = w->quantizer->n_grids;
@@ -462,53 +286,86 @@ static qdbg_status keep_result(work *w)
     return frees_bias(w) ? correct_bias(w) : QDBG_OK;
 }
 
-static qdbg_status round_layer(work *w)
+static qdbg_status find_bias(qdbg__ada_work *w)
 {
-    qdbg_adaround_row *row = &w->layer->row;
-    memcpy(w->grids, w->quantizer->encodings, w->quantizer->n_grids * sizeof *w->grids);
-    find_grids(w);
-    lay_steps(w);
-    lay_form(w);
-    qdbg_status status = find_nearest(w);
-    if (status == QDBG_OK)
-        status = judge(w, w->nearest, NULL, &row->loss_nearest, &row->held_nearest);
-    if (status == QDBG_OK)
-        status = search_ranges(w);
-    if (status == QDBG_OK)
-        status = solve(w);
-    if (status == QDBG_OK)
-        status = refit(w);
-    if (status != QDBG_OK)
-        return status;
     find_errors(w, w->e);
-    if (frees_bias(w))
-        qdbg__gram_best_bias(w->fit, w->e, w->delta);
-    status = judge(w, w->e, w->delta, &row->loss, &row->held_loss);
-    if (status != QDBG_OK)
-        return status;
-    bool better =
-        w->held->n > 0 ? row->held_loss <= row->held_nearest : row->loss <= row->loss_nearest;
-    if (better || (w->o->flags & QDBG_ADAROUND_NO_REVERT))
-        return keep_result(w);
+    if (!frees_bias(w))
+        return QDBG_OK;
+    if (qdbg__ada_bends(w))
+        return qdbg__sampled_bias(w->ctx, &w->p, &w->sampled, w->e, w->delta);
+    qdbg__gram_best_bias(w->fit, w->e, w->delta);
+    return QDBG_OK;
+}
+
+/* No worse than nearest rounding where it counts: on what was held out, if anything was. */
+static bool is_better(const qdbg__ada_work *w)
+{
+    const qdbg_adaround_row *row = &w->layer->row;
+    if (w->o->solver == QDBG_ADAROUND_SAMPLED)
+        return row->n_held_kept > 0 ? row->act_held_loss <= row->act_held_nearest
+                                    : row->act_loss <= row->act_nearest;
+    return w->held->n > 0 ? row->held_loss <= row->held_nearest : row->loss <= row->loss_nearest;
+}
+
+void qdbg__ada_row_revert(qdbg_adaround_row *row)
+{
     row->outcome = QDBG_ADAROUND_REVERTED;
     row->loss = row->loss_nearest;
     row->held_loss = row->held_nearest;
+    row->act_loss = row->act_nearest;
+    row->act_held_loss = row->act_held_nearest;
+}
+
+static qdbg_status round_layer(qdbg__ada_work *w)
+{
+    qdbg_adaround_row *row = &w->layer->row;
+    memcpy(w->grids, w->quantizer->encodings, w->quantizer->n_grids * sizeof *w->grids);
+    qdbg__ada_find_grids(w);
+    qdbg__ada_lay_steps(w);
+    lay_form(w);
+    qdbg_status status = set_up_sampled(w);
+    if (status == QDBG_OK)
+        status = find_nearest(w);
+    if (status == QDBG_OK)
+        status = judge(w, w->nearest, NULL, &row->loss_nearest, &row->held_nearest);
+    if (status == QDBG_OK)
+        status = judge_sampled(w, w->nearest, NULL, &row->act_nearest, &row->act_held_nearest);
+    if (status == QDBG_OK)
+        status = qdbg__ada_search_ranges(w);
+    if (status == QDBG_OK)
+        status = solve(w);
+    if (status == QDBG_OK)
+        status = qdbg__ada_refit(w);
+    if (status == QDBG_OK)
+        status = find_bias(w);
+    if (status == QDBG_OK)
+        status = judge(w, w->e, w->delta, &row->loss, &row->held_loss);
+    if (status == QDBG_OK)
+        status = judge_sampled(w, w->e, w->delta, &row->act_loss, &row->act_held_loss);
+    if (status != QDBG_OK)
+        return status;
+    if (is_better(w) || (w->o->flags & QDBG_ADAROUND_NO_REVERT))
+        return keep_result(w);
+    qdbg__ada_row_revert(row);
     return QDBG_OK;
 }
 
 qdbg_status qdbg__ada_round(qdbg_sim *sim, const qdbg_adaround_options *o, qdbg__ada_layer *layer,
-                            const float *matrix, const qdbg__gram *fit, const qdbg__gram *held)
+                            const float *matrix, const qdbg__gatherer *t)
 {
-    work w = {.sim = sim,
-              .ctx = sim->ctx,
-              .o = o,
-              .layer = layer,
-              .quantizer = &sim->quantizers[layer->row.quantizer],
-              .matrix = matrix,
-              .fit = fit,
-              .held = held,
-              .n = layer->n_weights,
-              .outputs = (size_t)layer->linear.groups * layer->linear.rows};
+    const qdbg__gram *fit = &t->fit, *held = &t->held;
+    qdbg__ada_work w = {.sim = sim,
+                        .ctx = sim->ctx,
+                        .o = o,
+                        .layer = layer,
+                        .quantizer = &sim->quantizers[layer->row.quantizer],
+                        .matrix = matrix,
+                        .fit = fit,
+                        .held = held,
+                        .samples = &t->samples,
+                        .f = {.node = QDBG_NONE},
+                        .n = layer->n_weights,
+                        .outputs = (size_t)layer->linear.groups * layer->linear.rows};
     qdbg_adaround_row *row = &layer->row;
     row->n_positions = fit->n;
     row->n_held_out = held->n;

@@ -33,7 +33,10 @@ qdbg__bias_site qdbg__bias_find(const qdbg_graph *g, const qdbg__linear *l);
 /* Round a layer whose moments are there: fills in row, rounded, bias and frozen, or says in
  * row.outcome why not. `matrix`: the weights as [groups, rows, depth]. */
 qdbg_status qdbg__ada_round(qdbg_sim *sim, const qdbg_adaround_options *o, qdbg__ada_layer *layer,
-                            const float *matrix, const qdbg__gram *fit, const qdbg__gram *held);
+                            const float *matrix, const qdbg__gatherer *gatherer);
+
+/* Nothing of it stays in place. */
+void qdbg__ada_row_revert(qdbg_adaround_row *row);
 
 void qdbg__ada_layer_free(qdbg_ctx *ctx, qdbg__ada_layer *layer);
 

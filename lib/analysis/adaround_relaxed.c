@@ -1,204 +1,47 @@
-/* The relaxation of "Up or Down?", section 3.2, on the quadratic form: Adam on alpha, where a
- * weight is (floor(w / s) + h(alpha)) s. Float32 inside; each block of rows goes its way alone. */
+/* The relaxation of "Up or Down?", section 3.2, on the quadratic form: the expectation of the
+ * paper's mini-batches. Each block of rows goes its way alone. */
 #include <cblas.h>
-#include <math.h>
-#include <string.h>
 
-#include "adaround_solve.h"
-
-#define ZETA 1.1
-#define GAMMA (-0.1)
-#define BETA_START 20.0
-#define BETA_END 2.0
-#define WARM_START 0.2
-
-/* ---- the pieces ---- */
-
-double qdbg__relax_alpha(double fraction)
-{
-    return -log((ZETA - GAMMA) / (fraction - GAMMA) - 1);
-}
-
-double qdbg__relax_h(double alpha)
-{
-    return qdbg__clamp((ZETA - GAMMA) / (1 + exp(-alpha)) + GAMMA, 0, 1);
-}
-
-double qdbg__relax_beta(uint32_t iteration, uint32_t iterations)
-{
-    const double pi = 3.14159265358979323846, start = WARM_START * (double)iterations;
-    double way = ((double)iteration - start) / ((double)iterations - start);
-    return BETA_END + 0.5 * (BETA_START - BETA_END) * (1 + cos(way * pi));
-}
-
-double qdbg__relax_term(double h, double beta)
-{
-    return 1 - pow(fabs(2 * h - 1), beta);
-}
-
-/* ---- fast functions, good to about 1e-6, that a compiler turns into vectors ---- */
-
-static inline float exp2_fast(float x)
-{
-    x = x < -126.0f ? -126.0f : x > 126.0f ? 126.0f : x;
-    float whole = (x + 12582912.0f) - 12582912.0f, f = x - whole; /* f in [-0.5, 0.5] */
-    float p = 1.5403530e-4f;
-    p = p * f + 1.3333558e-3f;
-    p = p * f + 9.6181291e-3f;
-    p = p * f + 5.5504109e-2f;
-    p = p * f + 2.4022651e-1f;
-    p = p * f + 6.9314718e-1f;
-    p = p * f + 1.0f;
-    int32_t bits = ((int32_t)whole + 127) << 23;
-    float power;
-    memcpy(&power, &bits, sizeof power);
-    return p * power;
-}
-
-static inline float log2_fast(float x) /* x > 0, normal */
-{
-    int32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    int32_t shifted = bits - 0x3f3504f3; /* mantissa in [sqrt(1/2), sqrt(2)) */
-    int32_t exponent = shifted >> 23;
-    bits -= exponent * (1 << 23);
-    float m;
-    memcpy(&m, &bits, sizeof m);
-    float t = (m - 1.0f) / (m + 1.0f), t2 = t * t;
-    float p = 0.32059805f;
-    p = p * t2 + 0.41219858f;
-    p = p * t2 + 0.57707802f;
-    p = p * t2 + 0.96179669f;
-    p = p * t2 + 2.8853901f;
-    return p * t + (float)exponent;
-}
-
-/* ---- Adam ---- */
-
-typedef struct relaxed {
-    float *alpha, *m, *v; /* [n, depth] */
-    float *base, *scale;  /* floor(w / s); s */
-    float *low, *high;    /* the grid */
-    float *e, *g, *w, *b; /* b: NULL where it is zero */
-    const float *h;       /* [depth, depth] without ridge */
-    size_t n, d;
-    double rate, regularizer;
-} relaxed;
-
-/* e = soft weights - w, and the derivative of a soft weight by alpha in g. */
-static void soften(const relaxed *x)
-{
-    for (size_t i = 0; i < x->n * x->d; i++) {
-        float sigmoid = 1.0f / (1.0f + exp2_fast(-1.44269504f * x->alpha[i]));
-        float h = 1.2f * sigmoid - 0.1f;
-        float inside = h > 0.0f && h < 1.0f ? 1.0f : 0.0f;
-        h = h < 0.0f ? 0.0f : h > 1.0f ? 1.0f : h;
-        float q = x->base[i] + h;
-        float on_grid = q >= x->low[i] && q <= x->high[i] ? inside : 0.0f;
-        q = q < x->low[i] ? x->low[i] : q > x->high[i] ? x->high[i] : q;
-        x->e[i] = q * x->scale[i] - x->w[i];
-        x->g[i] = on_grid * x->scale[i] * 1.2f * sigmoid * (1.0f - sigmoid);
-    }
-}
-
-/* Add the regularizer's gradient: -beta |2h - 1|^(beta - 1) 2 sign(2h - 1) dh/dalpha. */
-static void regularize(const relaxed *x, float *gradient, float beta)
-{
-    float factor = -2.0f * beta * (float)x->regularizer;
-    for (size_t i = 0; i < x->n * x->d; i++) {
-        float sigmoid = 1.0f / (1.0f + exp2_fast(-1.44269504f * x->alpha[i]));
-        float h = 1.2f * sigmoid - 0.1f, away = 2.0f * h - 1.0f;
-        float inside = h > 0.0f && h < 1.0f ? 1.2f * sigmoid * (1.0f - sigmoid) : 0.0f;
-        float size = away < 0.0f ? -away : away, sign = away < 0.0f ? -1.0f : 1.0f;
-        size = size < 1e-30f ? 1e-30f : size;
-        float power = exp2_fast((beta - 1.0f) * log2_fast(size));
-        gradient[i] += factor * power * sign * inside;
-    }
-}
-
-static void adam(const relaxed *x, const float *gradient, uint32_t step)
-{
-    float first = (float)(1 - pow(0.9, step)), second = (float)(1 - pow(0.999, step));
-    float rate = (float)x->rate / first, root = 1.0f / sqrtf(second);
-    for (size_t i = 0; i < x->n * x->d; i++) {
-        x->m[i] = 0.9f * x->m[i] + 0.1f * gradient[i];
-        x->v[i] = 0.999f * x->v[i] + 0.001f * gradient[i] * gradient[i];
-        x->alpha[i] -= rate * x->m[i] / (sqrtf(x->v[i]) * root + 1e-8f);
-    }
-}
-
-static void iterate(const relaxed *x, float *gradient, uint32_t it, uint32_t iterations)
-{
-    soften(x);
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)x->n, (int)x->d, (int)x->d, 1.0f,
-                x->e, (int)x->d, x->h, (int)x->d, 0.0f, gradient, (int)x->d);
-    for (size_t i = 0; i < x->n * x->d; i++)
-        gradient[i] = 2.0f * (gradient[i] - (x->b ? x->b[i] : 0.0f)) * x->g[i];
-    if ((double)it >= WARM_START * (double)iterations)
-        regularize(x, gradient, (float)qdbg__relax_beta(it, iterations));
-    adam(x, gradient, it + 1);
-}
-
-/* ---- a block ---- */
+#include "adaround_soft.h"
 
 typedef struct relax_arg {
     const qdbg__relax_options *options;
-    float *h; /* [groups, depth, depth] */
+    float *h; /* [groups, depth, depth] without ridge */
     qdbg_ctx *ctx;
 } relax_arg;
 
-#define ARRAYS 12 /* of [QDBG__BLOCK_ROWS, depth] floats */
+#define ARRAYS (QDBG__SOFT_KEPT + QDBG__SOFT_ROOM + 2) /* of [QDBG__BLOCK_ROWS, depth] floats */
 
-static void carve(relaxed *x, float *at, size_t n)
+/* 2 (e H - b) by alpha. */
+static void find_gradient(const qdbg__soft *x, const float *h, const float *b, float *gradient)
 {
-    float **const arrays[] = {&x->alpha, &x->m, &x->v, &x->base, &x->scale, &x->low,
-                              &x->high,  &x->e, &x->g, &x->w,    &x->b};
-    memset(at, 0, ARRAYS * n * sizeof *at);
-    for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
-        *arrays[i] = at + i * n;
-}
-
-static void start(const qdbg__block *b, relaxed *x)
-{
-    const qdbg__rounding *p = b->p;
-    for (size_t i = 0; i < x->n * x->d; i++) {
-        size_t at = b->at * x->d + i;
-        const qdbg__step *s = &p->steps[at];
-        double w = (double)p->w[at] / (double)s->scale, whole = floor(w);
-        whole = qdbg__clamp(whole, (double)s->low - 1, (double)s->high);
-        x->alpha[i] = (float)qdbg__relax_alpha(qdbg__clamp(w - whole, 0, 1));
-        x->base[i] = (float)whole;
-        x->scale[i] = s->scale;
-        x->low[i] = (float)s->low;
-        x->high[i] = (float)s->high;
-        x->w[i] = p->w[at];
-        x->b[i] = p->b ? (float)p->b[at] : 0;
-    }
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)x->n, (int)x->d, (int)x->d, 1.0f,
+                x->e, (int)x->d, h, (int)x->d, 0.0f, gradient, (int)x->d);
+    for (size_t i = 0; i < x->n * x->d; i++)
+        gradient[i] = 2.0f * (gradient[i] - b[i]) * x->g[i];
 }
 
 static void relax_block(const qdbg__block *b)
 {
     const relax_arg *a = b->arg;
     const qdbg__rounding *p = b->p;
+    const float *h = a->h + b->group * p->depth * p->depth;
     size_t n = b->n * p->depth;
-    relaxed x = {.h = a->h + b->group * p->depth * p->depth,
-                 .n = b->n,
-                 .d = p->depth,
-                 .rate = a->options->learning_rate,
-                 .regularizer = a->options->regularizer};
-    float *floats = (float *)(void *)b->scratch;
-    carve(&x, floats, n);
-    start(b, &x);
+    float *kept = (float *)(void *)b->scratch, *room = kept + QDBG__SOFT_KEPT * n;
+    float *mixed = room + QDBG__SOFT_ROOM * n, *gradient = mixed + n;
+    qdbg__soft x;
+    qdbg__soft_open(&x, b, a->options, kept, room);
+    qdbg__soft_start(&x);
+    for (size_t i = 0; i < n; i++)
+        mixed[i] = p->b ? (float)p->b[b->at * p->depth + i] : 0;
     for (uint32_t it = 0; it < a->options->iterations; it++) {
-        iterate(&x, floats + (ARRAYS - 1) * n, it, a->options->iterations);
+        qdbg__soft_weights(&x);
+        find_gradient(&x, h, mixed, gradient);
+        qdbg__soft_step(&x, gradient, it);
         if (it % 256 == 0 && qdbg__cancel_wanted(a->ctx))
             return;
     }
-    for (size_t i = 0; i < n; i++) {
-        float q = x.base[i] + (x.alpha[i] >= 0 ? 1.0f : 0.0f);
-        p->q[b->at * p->depth + i] =
-            (int32_t)qdbg__clamp((double)q, (double)x.low[i], (double)x.high[i]);
-    }
+    qdbg__soft_decide(&x, b);
 }
 
 qdbg_status qdbg__solve_relaxed(qdbg_ctx *ctx, qdbg__rounding *p, const qdbg__relax_options *o)
