@@ -94,6 +94,10 @@ static const layer_case cases[] = {
     {"gemm transA", "Gemm", {6, 3, -1}, {6, 4, -1}, {{0}}, "transA", 1, false, 1},
     {"matmul right", "MatMul", {2, 3, 5, -1}, {5, 4, -1}, {{0}}, NULL, 0, false, 0},
     {"matmul left", "MatMul", {2, 5, 3, -1}, {4, 5, -1}, {{0}}, NULL, 0, true, 0},
+    {"matmul each right", "MatMul", {2, 3, 4, 5, -1}, {3, 5, 2, -1}, {{0}}, NULL, 0, false, 0},
+    {"matmul each left", "MatMul", {2, 3, 5, 4, -1}, {1, 3, 2, 5, -1}, {{0}}, NULL, 0, true, 0},
+    {"matmul for all", "MatMul", {2, 1, 4, 5, -1}, {3, 5, 2, -1}, {{0}}, NULL, 0, false, 0},
+    {"matmul of a matrix", "MatMul", {4, 5, -1}, {3, 5, 2, -1}, {{0}}, NULL, 0, false, 0},
 };
 
 static const int64_t *ended(const int64_t *dims, uint32_t n, int64_t *copy)
@@ -133,9 +137,13 @@ static size_t output_at(const qdbg__linear *l, const qdbg_view *y, const qdbg__c
     if (l->kind == QDBG__LINEAR_CONV || l->kind == QDBG__LINEAR_CONV_TRANSPOSE)
         return (p / (size_t)c->out_area * outputs + o) * (size_t)c->out_area +
                p % (size_t)c->out_area;
-    if (l->kind == QDBG__LINEAR_W_TIMES_X) {
-        size_t width = (size_t)y->dims[y->rank - 1];
+    size_t width = (size_t)y->dims[y->rank - 1];
+    if (l->kind == QDBG__LINEAR_W_TIMES_X)
         return (p / width * outputs + o) * width + p % width;
+    if (l->groups > 1) { /* [..., groups, height, rows] */
+        size_t height = (size_t)y->dims[y->rank - 2];
+        return ((p / height * l->groups + o / l->rows) * height + p % height) * l->rows +
+               o % l->rows;
     }
     return p * outputs + o;
 }
@@ -411,8 +419,8 @@ static void odd_layers_are_not_read(void **state)
     uint64_t seed = 53;
     qdbg__linear l;
     (void)state;
-    uint32_t x = make_input(g, "x", DIMS(2, 1, 4));
-    uint32_t w = make_random(g, "w", DIMS(2, 4, 3), &seed); /* a matrix for each sample */
+    uint32_t x = make_input(g, "x", DIMS(2, 3, 1, 4));
+    uint32_t w = make_random(g, "w", DIMS(2, 3, 4, 2), &seed); /* matrices along two axes */
     uint32_t y = make_node(g, "MatMul", "y", VALUES(x, w), NULL);
     make_finish(g, y);
     assert_false(qdbg__linear_read(g, 0, w, &l));

@@ -25,6 +25,12 @@ bool qdbg__linear_is_channel_param(const qdbg_graph *g, const qdbg__linear *l, u
            v->rank > behind && v->rank <= rank && v->dims[v->rank - 1 - behind] == (int64_t)n;
 }
 
+bool qdbg__linear_channels_second(const qdbg_graph *g, const qdbg__linear *l)
+{
+    bool matmul = l->kind == QDBG__LINEAR_X_TIMES_W || l->kind == QDBG__LINEAR_W_TIMES_X;
+    return !matmul || (l->kind == QDBG__LINEAR_X_TIMES_W && g->values[l->output].rank == 2);
+}
+
 static bool is_one_number(const qdbg_graph *g, uint32_t value)
 {
     const qdbg__value *v = &g->values[value];
@@ -81,7 +87,8 @@ static void read_own_bias(reader *r)
 static void pass_norm(reader *r, const qdbg__node *node)
 {
     size_t n = r->a->n;
-    r->known = r->known && qdbg__norm_is_constant(r->graph, node, n);
+    r->known = r->known && qdbg__linear_channels_second(r->graph, r->linear) &&
+               qdbg__norm_is_constant(r->graph, node, n);
     for (uint32_t i = 0; i < 4 && r->known && r->status == QDBG_OK; i++)
         r->status = r->model->backend->get(r->model, node->in[i + 1], r->room + i * n, n);
     double epsilon = (double)qdbg__attr_float(node, "epsilon", 1e-5f);

@@ -19,6 +19,9 @@ typedef struct qdbg__activation {
 qdbg_status qdbg__activation_read(qdbg_model *m, const qdbg__linear *l, qdbg__activation *out);
 void qdbg__activation_free(qdbg_ctx *ctx, qdbg__activation *a);
 
+/* Does the layer's output have its channels along axis 1, where BatchNormalization has them? */
+bool qdbg__linear_channels_second(const qdbg_graph *g, const qdbg__linear *l);
+
 /* Is `value` a float32 parameter with a number for each of the layer's output channels, in the
  * shape that broadcasting to the layer's output wants? */
 bool qdbg__linear_is_channel_param(const qdbg_graph *g, const qdbg__linear *l, uint32_t value);

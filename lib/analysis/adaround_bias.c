@@ -1,6 +1,5 @@
 /* Biases that can take a correction of the mean, wherever exporters and folding leave them. */
-#include <math.h>
-
+#include "adaround_activation.h"
 #include "adaround_layer.h"
 
 /* A float32 parameter of `n` elements that only this use reads. */
@@ -27,21 +26,27 @@ static bool last_dim_is(const qdbg_graph *g, uint32_t value, size_t n)
     return v->rank > 0 && v->dims[v->rank - 1] == (int64_t)n;
 }
 
+static bool is_norm(const qdbg_graph *g, const qdbg__linear *l, const qdbg__node *next, size_t n)
+{
+    return qdbg__node_is(next, "BatchNormalization") && next->n_in >= 5 &&
+           next->in[0] == l->output && qdbg__linear_channels_second(g, l) &&
+           own_param(g, next, 2, n) && param_of(g, next, 1, n) && param_of(g, next, 4, n) &&
+           qdbg__attr_int(next, "training_mode", 0) == 0;
+}
+
 static qdbg__bias_site find_behind(const qdbg_graph *g, const qdbg__linear *l, size_t n)
 {
-    qdbg__bias_site none = {QDBG_NONE, QDBG_NONE, 1}, site = none;
+    qdbg__bias_site site = {QDBG_NONE, QDBG_NONE, 1};
     const qdbg__value *y = &g->values[l->output];
     if (y->n_consumers != 1 || y->is_output)
-        return none;
+        return site;
     const qdbg__node *next = &g->nodes[y->consumers[0]];
-    if (qdbg__node_is(next, "BatchNormalization") && next->n_in >= 5 && next->in[0] == l->output &&
-        own_param(g, next, 2, n) && param_of(g, next, 1, n) && param_of(g, next, 4, n) &&
-        qdbg__attr_int(next, "training_mode", 0) == 0) {
+    if (is_norm(g, l, next, n)) {
         site.value = next->in[2];
         site.norm = y->consumers[0];
-    } else if (qdbg__node_is(next, "Add") && next->n_in == 2 && l->kind == QDBG__LINEAR_X_TIMES_W) {
+    } else if (qdbg__node_is(next, "Add") && next->n_in == 2) {
         uint32_t other = next->in[0] == l->output ? 1 : 0;
-        if (own_param(g, next, other, n) && last_dim_is(g, next->in[other], n))
+        if (own_param(g, next, other, n) && qdbg__linear_is_channel_param(g, l, next->in[other]))
             site.value = next->in[other];
     }
     return site;

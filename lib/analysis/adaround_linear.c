@@ -42,12 +42,14 @@ static bool read_matmul(const qdbg_graph *g, const qdbg__value *w, qdbg__linear 
     bool left = node->in[0] == l->weight;
     if (node->in[0] == node->in[1] || w->rank < 2)
         return false;
-    for (uint32_t i = 0; i + 2 < w->rank; i++)
+    for (uint32_t i = 0; i + 3 < w->rank; i++)
         if (w->dims[i] != 1)
             return false;
     l->kind = left ? QDBG__LINEAR_W_TIMES_X : QDBG__LINEAR_X_TIMES_W;
     l->input = node->in[left ? 1 : 0];
     read_matrix(l, w->dims[w->rank - 2], w->dims[w->rank - 1], left);
+    l->groups = w->rank > 2 ? (uint32_t)w->dims[w->rank - 3] : 1; /* a matrix for each */
+    l->group_stride = (size_t)l->rows * l->depth;
     return true;
 }
 
@@ -144,14 +146,18 @@ static qdbg_status plan_matrix(const qdbg_graph *g, const qdbg__linear *l, const
     int64_t found = rank == 0 ? 0
                     : down    ? input->dims[rank - 2 < rank ? rank - 2 : 0]
                               : input->dims[rank - 1];
-    if (found != depth || (l->kind == QDBG__LINEAR_GEMM && rank != 2))
+    int64_t groups = rank > 2 && l->groups > 1 ? input->dims[rank - 3] : 1;
+    if (found != depth || (l->kind == QDBG__LINEAR_GEMM && rank != 2) ||
+        (groups != 1 && groups != l->groups))
         return qdbg__fail_at(g->ctx, QDBG_E_SHAPE, node->name, NULL,
                              "'%s': the input does not fit the weight", node->name);
-    c->n = count / depth;
-    c->span = down ? input->dims[rank - 1] : c->n;
-    c->block = down ? depth * c->span : 0;
+    int64_t across = down ? input->dims[rank - 1] : rank > 1 ? input->dims[rank - 2] : 1;
+    c->n = count / depth / groups;
+    c->span = down || groups > 1 ? across : c->n;
+    c->block = depth * across * groups;
     c->step = down ? 1 : depth;
-    c->stride = down ? c->span : 1;
+    c->stride = down ? across : 1;
+    c->group_block = groups > 1 ? depth * across : 0;
     return QDBG_OK;
 }
 
@@ -228,6 +234,7 @@ void qdbg__columns_take(const qdbg__columns *c, const qdbg__linear *l, const flo
         return;
     }
     const float *src = x + position / c->span * c->block + position % c->span * c->step;
-    for (uint32_t k = 0; k < l->depth; k++)
-        column[k] = src[k * (size_t)c->stride];
+    for (uint32_t g = 0; g < l->groups; g++, src += c->group_block, column += group_stride)
+        for (uint32_t k = 0; k < l->depth; k++)
+            column[k] = src[k * (size_t)c->stride];
 }

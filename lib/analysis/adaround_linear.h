@@ -44,6 +44,7 @@ typedef struct qdbg__columns {
     int64_t in_area, out_area, taps, channels; /* channels of one group */
     int64_t span, block, step, stride; /* without window: column p begins at p / span * block + p %
                                           span * step; its elements are `stride` apart */
+    int64_t group_block;               /* ... and it lies so much further in each group */
 } qdbg__columns;
 
 /* Work out columns for an input of that shape. QDBG_OK, or a failure that is recorded where the
