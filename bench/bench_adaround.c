@@ -6,11 +6,13 @@
  * kws_ds_cnn or mobilenet_v1_0.25_128. Weights symmetric and per channel, batch-normalization
  * folded, activations in float32.
  *
- * First table: both solvers on the same problem for each layer (one pass, inputs of the float32
+ * First table: the solvers on the same problem for each layer (one pass, inputs of the float32
  * network). Loss on held-out samples over that of nearest rounding, and CPU milliseconds of all
- * threads from the moments to the rounded weights, loss included. Second table: top-1 on the
- * model's 1000 labelled samples and CPU seconds of whole runs. CPU times are as good as a shared
- * machine lets them be: read ratios. */
+ * threads from the moments to the rounded weights, loss included (for relaxed+flips and sampled
+ * also the loss behind the activation); then the loss behind the activation in the same way, the
+ * layer's own where there is none ("-"). Second table: top-1 on the model's 1000 labelled samples
+ * and CPU seconds of whole runs. CPU times are as good as a shared machine lets them be: read
+ * ratios. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -56,6 +58,8 @@ static int32_t on_progress(void *user, const qdbg_progress *p)
 {
     bench *b = user;
     double now = cpu();
+    if (strcmp(p->stage, "adaround: steps") == 0)
+        return 0;
     if (strcmp(p->stage, "adaround") == 0 && p->done > 0 && b->n_layers < MAX_LAYERS)
         b->layer_ms[b->n_layers++] = 1e3 * (now - b->last);
     b->last = now;
@@ -142,7 +146,7 @@ typedef struct contender {
     const char *name;
     int32_t solver;
     uint32_t flags;
-    double ratio[MAX_LAYERS], ms[MAX_LAYERS];
+    double ratio[MAX_LAYERS], behind[MAX_LAYERS], ms[MAX_LAYERS];
 } contender;
 
 static uint32_t compete(bench *b, qdbg_sim *sim, uint32_t iterations, contender *c,
@@ -160,6 +164,7 @@ static uint32_t compete(bench *b, qdbg_sim *sim, uint32_t iterations, contender 
         rows[i] = (qdbg_adaround_row)QDBG_ADAROUND_ROW_INIT;
         must(b, qdbg_adaround_get(result, i, &rows[i]));
         c->ratio[i] = rows[i].held_loss / rows[i].held_nearest;
+        c->behind[i] = rows[i].act_held_loss / rows[i].act_held_nearest;
         c->ms[i] = b->layer_ms[i];
     }
     must(b, qdbg_adaround_undo(result));
@@ -167,40 +172,62 @@ static uint32_t compete(bench *b, qdbg_sim *sim, uint32_t iterations, contender 
     return n;
 }
 
-#define CONTENDERS 3
+enum { SEQUENTIAL, RELAXED, FLIPS, SAMPLED, BEHIND, CONTENDERS };
+
+static contender contenders[CONTENDERS] = {
+    {.name = "sequential"},
+    {.name = "relaxed", .solver = QDBG_ADAROUND_RELAXED, .flags = QDBG_ADAROUND_NO_POLISH},
+    {.name = "relaxed+flips", .solver = QDBG_ADAROUND_RELAXED, .flags = QDBG_ADAROUND_ACT_LOSSES},
+    {.name = "sampled", .solver = QDBG_ADAROUND_SAMPLED},
+    {.name = "sequential", .flags = QDBG_ADAROUND_ACT_LOSSES}, /* for the loss behind alone */
+};
+
+typedef struct means {
+    double logs[CONTENDERS], behind[CONTENDERS], worst;
+    uint32_t n;
+} means;
+
+static void print_layer(const bench *b, const qdbg_adaround_row *row, uint32_t i, means *m)
+{
+    static const int bent[] = {BEHIND, FLIPS, SAMPLED};
+    qdbg_value_info info = QDBG_VALUE_INFO_INIT;
+    must(b, qdbg_graph_value(b->graph, row->weight, &info));
+    printf("%-24.24s %6llu", info.name, (unsigned long long)row->n_positions);
+    for (int c = 0; c < BEHIND; c++) {
+        printf(" %8.4f %8.1f", contenders[c].ratio[i], contenders[c].ms[i]);
+        m->logs[c] += log(contenders[c].ratio[i]);
+    }
+    printf(" |");
+    for (int k = 0; k < 3; k++) {
+        printf(" %7.4f", contenders[bent[k]].behind[i]);
+        m->behind[k] += log(contenders[bent[k]].behind[i]);
+    }
+    printf("%s\n", row->activation == QDBG_NONE ? " -" : "");
+    m->worst = fmax(m->worst, contenders[SEQUENTIAL].ratio[i] / contenders[RELAXED].ratio[i]);
+    m->n++;
+}
 
 static void compare(bench *b, uint32_t bits, uint32_t iterations)
 {
-    static contender all[CONTENDERS] = {
-        {.name = "sequential"},
-        {.name = "relaxed", .solver = QDBG_ADAROUND_RELAXED, .flags = QDBG_ADAROUND_NO_POLISH},
-        {.name = "relaxed+flips", .solver = QDBG_ADAROUND_RELAXED},
-    };
     static qdbg_adaround_row rows[MAX_LAYERS];
     qdbg_sim *sim = make_sim(b, bits, QDBG_PER_CHANNEL);
+    means m = {{0}, {0}, 0, 0};
     uint32_t n = 0;
     for (int c = 0; c < CONTENDERS; c++)
-        n = compete(b, sim, iterations, &all[c], rows);
-    printf("%-34s %8s", "held-out loss / nearest; CPU ms", "fitted");
-    for (int c = 0; c < CONTENDERS; c++)
-        printf(" %14s %9s", all[c].name, "ms");
-    printf("\n");
-    double logs[CONTENDERS] = {0}, worst = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        qdbg_value_info info = QDBG_VALUE_INFO_INIT;
-        must(b, qdbg_graph_value(b->graph, rows[i].weight, &info));
-        printf("%-34.34s %8llu", info.name, (unsigned long long)rows[i].n_positions);
-        for (int c = 0; c < CONTENDERS; c++) {
-            printf(" %14.4f %9.2f", all[c].ratio[i], all[c].ms[i]);
-            logs[c] += log(all[c].ratio[i]);
-        }
-        worst = fmax(worst, all[0].ratio[i] / all[1].ratio[i]);
-        printf("\n");
-    }
-    printf("%-43s", "geometric mean");
-    for (int c = 0; c < CONTENDERS; c++)
-        printf(" %14.4f %9s", exp(logs[c] / n), "");
-    printf("\nsequential / relaxed, worst layer: %.3f\n\n", worst);
+        n = compete(b, sim, iterations, &contenders[c], rows);
+    printf("%-31s", "loss / nearest, CPU ms");
+    for (int c = 0; c < BEHIND; c++)
+        printf(" %17s", contenders[c].name);
+    printf(" | behind: sequential, relaxed+flips, sampled\n");
+    for (uint32_t i = 0; i < n; i++)
+        print_layer(b, &rows[i], i, &m);
+    printf("%-31s", "geometric mean");
+    for (int c = 0; c < BEHIND; c++)
+        printf(" %8.4f %8s", exp(m.logs[c] / m.n), "");
+    printf(" |");
+    for (int k = 0; k < 3; k++)
+        printf(" %7.4f", exp(m.behind[k] / m.n));
+    printf("\nsequential / relaxed, worst layer: %.3f\n\n", m.worst);
     qdbg_sim_destroy(sim);
 }
 

@@ -76,6 +76,8 @@ typedef struct qdbg_adaround qdbg_adaround;
 #define QDBG_ADAROUND_ACTIVATIONS 16u
 /** RELAXED, SAMPLED: leave out the flips of single weights at the end. */
 #define QDBG_ADAROUND_NO_POLISH 32u
+/** Tell the losses behind the activation for any solver; costs the memory that SAMPLED does. */
+#define QDBG_ADAROUND_ACT_LOSSES 64u
 
 /** Options of qdbg_adaround_run(); a zero field means its default. */
 typedef struct qdbg_adaround_options {
@@ -130,7 +132,8 @@ QDBG_API void qdbg_adaround_options_init(qdbg_adaround_options *options);
  * channels of the squared error of the layer's own output against float32: the same for every
  * solver. SAMPLED looks at the act_ losses instead: the same mean behind the activation (and what
  * stands before it), over the positions that were kept; what is worse there on held-out positions
- * is reverted. They are 0 for other solvers. */
+ * is reverted. They are 0 for other solvers without
+ * QDBG_ADAROUND_ACT_LOSSES. */
 typedef struct qdbg_adaround_row {
     uint32_t struct_size; /**< sizeof(qdbg_adaround_row), set by the caller */
     uint32_t node;        /**< the layer */
@@ -150,11 +153,11 @@ typedef struct qdbg_adaround_row {
     double held_nearest;  /**< the same on held-out positions; 0 where there are none */
     double held_loss;
     double bias_change;  /**< largest change of a bias, in units of the layer's output */
-    uint32_t activation; /**< SAMPLED: the node whose function is in the loss; QDBG_NONE: none */
+    uint32_t activation; /**< the node whose function is in act_ losses; QDBG_NONE: none */
     uint32_t scales;     /**< QDBG_ADAROUND_SCALES_ bits */
-    uint64_t n_kept;     /**< SAMPLED: of n_positions, those that were in memory */
+    uint64_t n_kept;     /**< of n_positions, those that were in memory */
     uint64_t n_held_kept;
-    double act_nearest; /**< SAMPLED: behind the activation, as described above */
+    double act_nearest; /**< behind the activation, as described above */
     double act_loss;
     double act_held_nearest;
     double act_held_loss;

@@ -23,7 +23,7 @@ static const char *options_fault(const qdbg_adaround_options *o)
         return "struct_size is wrong";
     if (o->solver < QDBG_ADAROUND_SEQUENTIAL || o->solver > QDBG_ADAROUND_SAMPLED)
         return "solver is unknown";
-    if (o->flags > 63)
+    if (o->flags > 127)
         return "flags are unknown";
     if (o->range_candidates > 1000)
         return "range_candidates passes 1000";
@@ -311,7 +311,7 @@ static uint64_t room_left(const run *r)
 static uint64_t room_for_kept(const run *r)
 {
     uint64_t limit = r->sim->ctx->memory_limit;
-    if (r->o.solver != QDBG_ADAROUND_SAMPLED)
+    if (!qdbg__ada_keeps(&r->o))
         return 0;
     return limit == 0 ? KEPT_WITHOUT_CEILING : limit / 4 + 1;
 }

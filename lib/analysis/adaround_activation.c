@@ -76,12 +76,22 @@ static void add_shift(reader *r, const qdbg__node *node, uint32_t input, float f
         r->a->offset[c] += factor * r->room[c];
 }
 
+/* A Conv's bias is [channels] and not of a shape to broadcast. */
 static void read_own_bias(reader *r)
 {
-    const qdbg__node *node = &r->graph->nodes[r->linear->node];
+    const qdbg_graph *g = r->graph;
+    const qdbg__node *node = &g->nodes[r->linear->node];
     bool gemm = r->linear->kind == QDBG__LINEAR_GEMM;
-    if (node->n_in > 2 && node->in[2] != QDBG_NONE && !qdbg__node_is(node, "MatMul"))
-        add_shift(r, node, 2, gemm ? qdbg__attr_float(node, "beta", 1.0f) : 1.0f);
+    if (node->n_in < 3 || node->in[2] == QDBG_NONE)
+        return;
+    if (gemm) {
+        add_shift(r, node, 2, qdbg__attr_float(node, "beta", 1.0f));
+        return;
+    }
+    const qdbg__value *v = &g->values[node->in[2]];
+    r->known = v->is_param && v->dtype == QDBG_F32 && v->bytes == r->a->n * sizeof(float);
+    if (r->known)
+        r->status = r->model->backend->get(r->model, node->in[2], r->a->offset, r->a->n);
 }
 
 static void pass_norm(reader *r, const qdbg__node *node)

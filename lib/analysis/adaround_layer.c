@@ -149,7 +149,7 @@ static qdbg_status solve(qdbg__ada_work *w)
 /* What the sampled form needs beside the problem. */
 static qdbg_status set_up_sampled(qdbg__ada_work *w)
 {
-    if (w->o->solver != QDBG_ADAROUND_SAMPLED)
+    if (!qdbg__ada_keeps(w->o))
         return QDBG_OK;
     w->sampled = (qdbg__sampled){.samples = w->samples,
                                  .f = &w->f,
@@ -181,7 +181,7 @@ static qdbg_status judge_sampled(qdbg__ada_work *w, const double *e, const doubl
                                  double *fitted, double *held)
 {
     const qdbg__samples *s = w->samples;
-    if (w->o->solver != QDBG_ADAROUND_SAMPLED)
+    if (!qdbg__ada_keeps(w->o))
         return QDBG_OK;
     qdbg_status status = qdbg__sampled_loss(w->ctx, &w->p, &w->sampled, &s->fit, e, delta, fitted);
     if (status == QDBG_OK)

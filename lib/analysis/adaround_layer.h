@@ -35,6 +35,12 @@ qdbg__bias_site qdbg__bias_find(const qdbg_graph *g, const qdbg__linear *l);
 qdbg_status qdbg__ada_round(qdbg_sim *sim, const qdbg_adaround_options *o, qdbg__ada_layer *layer,
                             const float *matrix, const qdbg__gatherer *gatherer);
 
+/* Are positions kept for losses behind the activation? */
+static inline bool qdbg__ada_keeps(const qdbg_adaround_options *o)
+{
+    return o->solver == QDBG_ADAROUND_SAMPLED || (o->flags & QDBG_ADAROUND_ACT_LOSSES) != 0;
+}
+
 /* Nothing of it stays in place. */
 void qdbg__ada_row_revert(qdbg_adaround_row *row);
 
