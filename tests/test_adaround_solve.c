@@ -8,6 +8,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "../lib/analysis/adaround_soft.h"
 #include "../lib/analysis/adaround_tabu.h"
 #include "graph_make.h"
 #include "support.h"
@@ -426,6 +427,22 @@ static void the_rounding_loss_is_that_of_the_fact(void **state)
     assert_near(0.01 * sum, 4.266156963161077);
 }
 
+/* Fact G17: in the first fifth the loss has no regularizer; then it sends weights to either end. */
+static void the_regularizer_starts_late(void **state)
+{
+    float alpha[2] = {-0.5f, 0.5f}, m[2] = {0}, v[2] = {0}, gradient[2] = {0};
+    qdbg__relax_options o = {50, 0.01, 0.01};
+    qdbg__soft x = {.alpha = alpha, .m = m, .v = v, .n = 1, .d = 2, .options = &o};
+    (void)state;
+    for (uint32_t it = 0; it < 50; it++) {
+        memset(gradient, 0, sizeof gradient);
+        qdbg__soft_step(&x, gradient, it);
+        if (it < 10)
+            assert_true(alpha[0] == -0.5f && alpha[1] == 0.5f);
+    }
+    assert_true(alpha[0] < -0.6f && alpha[1] > 0.6f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -443,6 +460,7 @@ int main(void)
         cmocka_unit_test(relaxed_rounding_is_near_the_best_corner),
         cmocka_unit_test(pieces_are_those_of_the_paper),
         cmocka_unit_test(the_rounding_loss_is_that_of_the_fact),
+        cmocka_unit_test(the_regularizer_starts_late),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
