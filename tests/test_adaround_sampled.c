@@ -300,7 +300,7 @@ static void losses_are_those_behind_the_activation(void **state)
         open_scene(&w, bent[i].build, 2, 7);
         qdbg_view x = samples_view(w.g, &w.s);
         o.holdout = 1;
-        o.flags = QDBG_ADAROUND_NO_REVERT;
+        o.flags = QDBG_ADAROUND_NO_REVERT | QDBG_ADAROUND_REFIT_SCALE;
         run_network(&w, &x, &before);
         assert_ok(qdbg_adaround_run(w.sim, &w.s.set, &o, &w.a));
         run_network(&w, &x, &after);
@@ -313,6 +313,7 @@ static void losses_are_those_behind_the_activation(void **state)
         assert_string_equal(node.name, "f");
         assert_int_equal(row.n_kept, row.n_positions);
         assert_int_equal(row.n_held_kept, 0);
+        assert_int_equal(row.scales, QDBG_ADAROUND_SCALES_LEFT);
         assert_close(bent[i].name, row.act_loss, error_of_outputs(&before, &after), 1e-4);
         if (!(row.act_loss < row.act_nearest))
             fail_msg("%s: %g, nearest %g", bent[i].name, row.act_loss, row.act_nearest);

@@ -125,7 +125,8 @@ QDBG_API void qdbg_adaround_options_init(qdbg_adaround_options *options);
 #define QDBG_ADAROUND_SCALES_SEARCHED 1u
 /** ... scales were refitted, ... */
 #define QDBG_ADAROUND_SCALES_REFITTED 2u
-/** ... or it was asked for and left: the blocks are low-power ones. */
+/** ... or it was asked for and left: the blocks are low-power ones or, for a refit, the solver is
+ * NEAREST or looks behind an activation. */
 #define QDBG_ADAROUND_SCALES_LEFT 4u
 
 /** What became of one layer. Losses are the mean over output positions of the sum over output

@@ -244,10 +244,10 @@ static qdbg_status refit_by_grid(qdbg__ada_work *w)
 
 qdbg_status qdbg__ada_refit(qdbg__ada_work *w)
 {
-    if (!(w->o->flags & QDBG_ADAROUND_REFIT_SCALE) || w->o->solver == QDBG_ADAROUND_NEAREST ||
-        qdbg__ada_bends(w))
+    if (!(w->o->flags & QDBG_ADAROUND_REFIT_SCALE))
         return QDBG_OK;
-    if (!has_free_scales(w)) {
+    bool by_form = w->o->solver != QDBG_ADAROUND_NEAREST && !qdbg__ada_bends(w);
+    if (!by_form || !has_free_scales(w)) {
         w->layer->row.scales |= QDBG_ADAROUND_SCALES_LEFT;
         return QDBG_OK;
     }
