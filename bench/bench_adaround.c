@@ -2,9 +2,9 @@
  *
  *     QDBG_ZOO=FOLDER bench_adaround [MODEL [BITS [IMAGES [ITERATIONS [RUNS]]]]]
  *
- * ITERATIONS 0 leaves out the first table, RUNS 0 the second. MODEL is resnet20_cifar10 (default),
- * kws_ds_cnn or mobilenet_v1_0.25_128. Weights symmetric and per channel, batch-normalization
- * folded, activations in float32.
+ * ITERATIONS 0 leaves out the first table, RUNS 0 the second; a row's name for RUNS has it alone.
+ * MODEL is resnet20_cifar10 (default), kws_ds_cnn or mobilenet_v1_0.25_128. Weights symmetric and
+ * per channel, batch-normalization folded, activations in float32.
  *
  * First table: the solvers on the same problem for each layer (one pass, inputs of the float32
  * network). Loss on held-out samples over that of nearest rounding, and CPU milliseconds of all
@@ -259,7 +259,7 @@ static void run_whole(bench *b, uint32_t bits, const whole *w, bool round)
     qdbg_sim_destroy(sim);
 }
 
-static void run_all(bench *b, uint32_t bits)
+static void run_all(bench *b, uint32_t bits, const char *only)
 {
     whole all[] = {
         {"per tensor, nearest", QDBG_PER_TENSOR, QDBG_ADAROUND_OPTIONS_INIT},
@@ -283,7 +283,8 @@ static void run_all(bench *b, uint32_t bits)
     printf("%-44s %8s %8s %8s %8s\n", "weights", "top-1", "CPU s", "wall s", "peak MiB");
     printf("%-44s %8.3f\n", "float32", top1(b, NULL));
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        run_whole(b, bits, &all[i], i != 0 && i != 3);
+        if (!only || strcmp(only, all[i].name) == 0)
+            run_whole(b, bits, &all[i], i != 0 && i != 3);
 }
 
 int main(int argc, char **argv)
@@ -306,8 +307,9 @@ int main(int argc, char **argv)
            b.calibration.n, iterations, qdbg_ctx_threads(b.ctx));
     if (iterations > 0)
         compare(&b, bits, iterations);
-    if (argc < 6 || atoi(argv[5]) != 0)
-        run_all(&b, bits);
+    const char *runs = argc > 5 ? argv[5] : "1";
+    if (strcmp(runs, "0") != 0)
+        run_all(&b, bits, strcmp(runs, "1") == 0 ? NULL : runs);
     qdbg_arrays_destroy(b.arrays[0]);
     qdbg_arrays_destroy(b.arrays[1]);
     free(b.labels[0]);

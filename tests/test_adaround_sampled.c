@@ -321,6 +321,33 @@ static void losses_are_those_behind_the_activation(void **state)
     }
 }
 
+/* Other solvers tell them on request. */
+static void any_solver_can_tell_them(void **state)
+{
+    static outputs before, after;
+    (void)state;
+    for (int asked = 0; asked < 2; asked++) {
+        scene w;
+        qdbg_adaround_options o = QDBG_ADAROUND_OPTIONS_INIT;
+        open_scene(&w, conv_add_clip, 2, 7);
+        qdbg_view x = samples_view(w.g, &w.s);
+        o.holdout = 1;
+        o.flags = asked ? QDBG_ADAROUND_ACT_LOSSES : 0;
+        run_network(&w, &x, &before);
+        assert_ok(qdbg_adaround_run(w.sim, &w.s.set, &o, &w.a));
+        run_network(&w, &x, &after);
+        qdbg_adaround_row row = row_of(&w, 0);
+        assert_int_equal(row.outcome, QDBG_ADAROUND_DONE);
+        assert_int_equal(row.n_kept, asked ? row.n_positions : 0);
+        assert_true((row.activation != QDBG_NONE) == asked);
+        if (asked)
+            assert_close("sequential", row.act_loss, error_of_outputs(&before, &after), 1e-4);
+        else
+            assert_true(row.act_loss == 0 && row.act_nearest == 0);
+        close_scene(&w);
+    }
+}
+
 /* Two matrices of 4 channels make 8. */
 static void every_matrix_has_its_say(void **state)
 {
@@ -594,6 +621,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(losses_are_those_behind_the_activation),
+        cmocka_unit_test(any_solver_can_tell_them),
         cmocka_unit_test(every_matrix_has_its_say),
         cmocka_unit_test(other_activations_are_not_looked_behind),
         cmocka_unit_test(behind_a_relu_it_beats_the_gram_form),
