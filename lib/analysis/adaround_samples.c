@@ -1,10 +1,10 @@
 #include "adaround_samples.h"
 
 #include <cblas.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "../base/pool.h"
+#include "../base/sort.h"
 
 uint64_t qdbg__sample_key(uint64_t seed, uint64_t index)
 {
@@ -252,7 +252,7 @@ static void sort_keys(const qdbg__sample_set *set, keyed *order)
 {
     for (size_t i = 0; i < set->n; i++)
         order[i] = (keyed){set->keys[i], i};
-    qsort(order, set->n, sizeof *order, by_key);
+    qdbg__sort(order, set->n, sizeof *order, by_key);
 }
 
 static qdbg_status shuffle(const qdbg__samples *s, qdbg__sample_set *set)
