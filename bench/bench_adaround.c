@@ -8,8 +8,9 @@
  *
  * First table: the solvers on the same problem for each layer (one pass, inputs of the float32
  * network). Loss on held-out samples over that of nearest rounding, and CPU milliseconds of all
- * threads from the moments to the rounded weights, loss included (for relaxed+flips and sampled
- * also the loss behind the activation); then the loss behind the activation in the same way, the
+ * threads from the moments to the rounded weights, loss included (for relaxed+flips and sampled,
+ * which also look behind the activation, of all layers together: theirs come in several passes, out
+ * of order); then the loss behind the activation in the same way, the
  * layer's own where there is none ("-"). Second table: top-1 on the model's 1000 labelled samples
  * and CPU seconds of whole runs. CPU times are as good as a shared machine lets them be: read
  * ratios. */
@@ -194,7 +195,9 @@ static void print_layer(const bench *b, const qdbg_adaround_row *row, uint32_t i
     must(b, qdbg_graph_value(b->graph, row->weight, &info));
     printf("%-24.24s %6llu", info.name, (unsigned long long)row->n_positions);
     for (int c = 0; c < BEHIND; c++) {
-        printf(" %8.4f %8.1f", contenders[c].ratio[i], contenders[c].ms[i]);
+        printf(" %8.4f", contenders[c].ratio[i]);
+        if (c <= RELAXED)
+            printf(" %8.1f", contenders[c].ms[i]);
         m->logs[c] += log(contenders[c].ratio[i]);
     }
     printf(" |");
@@ -217,16 +220,23 @@ static void compare(bench *b, uint32_t bits, uint32_t iterations)
         n = compete(b, sim, iterations, &contenders[c], rows);
     printf("%-31s", "loss / nearest, CPU ms");
     for (int c = 0; c < BEHIND; c++)
-        printf(" %17s", contenders[c].name);
+        printf(" %*s", c <= RELAXED ? 17 : 8, c == FLIPS ? "+flips" : contenders[c].name);
     printf(" | behind: sequential, relaxed+flips, sampled\n");
     for (uint32_t i = 0; i < n; i++)
         print_layer(b, &rows[i], i, &m);
     printf("%-31s", "geometric mean");
     for (int c = 0; c < BEHIND; c++)
-        printf(" %8.4f %8s", exp(m.logs[c] / m.n), "");
+        printf(" %8.4f%*s", exp(m.logs[c] / m.n), c <= RELAXED ? 9 : 0, "");
     printf(" |");
     for (int k = 0; k < 3; k++)
         printf(" %7.4f", exp(m.behind[k] / m.n));
+    printf("\nCPU s in all:");
+    for (int c = 0; c < BEHIND; c++) {
+        double all = 0;
+        for (uint32_t i = 0; i < n; i++)
+            all += contenders[c].ms[i] / 1e3;
+        printf(" %s %.1f", contenders[c].name, all);
+    }
     printf("\nsequential / relaxed, worst layer: %.3f\n\n", m.worst);
     qdbg_sim_destroy(sim);
 }

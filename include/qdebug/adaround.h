@@ -41,9 +41,10 @@ typedef struct qdbg_adaround qdbg_adaround;
  * stay as they are; only ranges and biases change. */
 #define QDBG_ADAROUND_NEAREST 2
 /** "Up or Down?" as it was published (equations 21 to 25): as RELAXED, but on mini-batches of
- * output positions, with the activation that follows in the loss: || f(W x) - f(W~ x^) ||^2. Better
- * where the activation cuts much off, and dearer by far: each of `iterations` steps costs as much
- * as running the layer at `batch` positions, back and forth.
+ * output positions, with the activation that follows in the loss: || f(W x) - f(W~ x^) ||^2. Pays
+ * where the activation cuts most of the output off. Elsewhere SEQUENTIAL, which may choose any grid
+ * point, leaves less behind the activation, too, and is cheaper by far: here each of `iterations`
+ * steps costs as much as running the layer at `batch` positions, back and forth.
  *
  * f is the first Relu, Clip, LeakyRelu or PRelu (with constant bounds and slopes, one or one for
  * each channel) behind the layer, through constant Add, BatchNormalization and Identity, as long as
