@@ -85,31 +85,43 @@ QDBG_API qdbg_status qdbg_graph_add_node(qdbg_graph *graph, const char *op_type,
                                          const uint32_t *outputs, uint32_t n_outputs, uint32_t *id);
 
 /**
- * Give a node an attribute, before qdbg_graph_finish(). Everything is copied; setting a name twice
- * is an error.
+ * Give a node an attribute of type INT, before qdbg_graph_finish(). Everything is copied; setting a
+ * name twice is an error.
  * @return QDBG_OK; QDBG_E_INVALID (NULL, no such node, name set already); QDBG_E_STATE;
  *         QDBG_E_NOMEM; QDBG_E_LIMIT
  */
 QDBG_API qdbg_status qdbg_graph_set_int(qdbg_graph *graph, uint32_t node, const char *name,
                                         int64_t value);
+
+/** INTS, likewise. @param values  [n], NULL where n is 0. @return as qdbg_graph_set_int() */
 QDBG_API qdbg_status qdbg_graph_set_ints(qdbg_graph *graph, uint32_t node, const char *name,
                                          const int64_t *values, uint32_t n);
+
+/** FLOAT, likewise. @return as qdbg_graph_set_int() */
 QDBG_API qdbg_status qdbg_graph_set_float(qdbg_graph *graph, uint32_t node, const char *name,
                                           float value);
+
+/** FLOATS, likewise. @param values  [n], NULL where n is 0. @return as qdbg_graph_set_int() */
 QDBG_API qdbg_status qdbg_graph_set_floats(qdbg_graph *graph, uint32_t node, const char *name,
                                            const float *values, uint32_t n);
+
+/** STRING, likewise. @return as qdbg_graph_set_int() */
 QDBG_API qdbg_status qdbg_graph_set_string(qdbg_graph *graph, uint32_t node, const char *name,
                                            const char *value);
+
+/** TENSOR, likewise. @return as qdbg_graph_set_int(); QDBG_E_TYPE, QDBG_E_SHAPE (a bad view) */
 QDBG_API qdbg_status qdbg_graph_set_tensor(qdbg_graph *graph, uint32_t node, const char *name,
                                            const qdbg_view *value);
 
 /**
- * Append a value to the graph's inputs (or outputs). An input has no producer. A value may be
- * both.
+ * Append a value to the graph's inputs. An input has no producer.
  * @return QDBG_OK; QDBG_E_INVALID (NULL, no such value, a parameter as input, named twice);
  *         QDBG_E_STATE; QDBG_E_NOMEM; QDBG_E_LIMIT
  */
 QDBG_API qdbg_status qdbg_graph_add_input(qdbg_graph *graph, uint32_t value);
+
+/** Append a value to the graph's outputs; an input may be one, too.
+ * @return as qdbg_graph_add_input() */
 QDBG_API qdbg_status qdbg_graph_add_output(qdbg_graph *graph, uint32_t value);
 
 /**
@@ -147,16 +159,24 @@ QDBG_API qdbg_status qdbg_graph_expose_clips(const qdbg_graph *graph, qdbg_graph
 
 /** @return numbers of a graph's things; 0 for NULL */
 QDBG_API uint32_t qdbg_graph_value_count(const qdbg_graph *graph);
+
+/** @return the number of nodes; 0 for NULL */
 QDBG_API uint32_t qdbg_graph_node_count(const qdbg_graph *graph);
+
+/** @return the number of inputs; 0 for NULL */
 QDBG_API uint32_t qdbg_graph_input_count(const qdbg_graph *graph);
+
+/** @return the number of outputs; 0 for NULL */
 QDBG_API uint32_t qdbg_graph_output_count(const qdbg_graph *graph);
 
 /** @return the opset that qdbg_graph_create() or the file gave, which is what decides where an
  * operator keeps what was an attribute once and is an input now; 0 for NULL */
 QDBG_API uint32_t qdbg_graph_opset(const qdbg_graph *graph);
 
-/** @return the value that is input (output) number `index`; QDBG_NONE when there is none */
+/** @return the value that is input number `index`; QDBG_NONE when there is none */
 QDBG_API uint32_t qdbg_graph_input(const qdbg_graph *graph, uint32_t index);
+
+/** @return the value that is output number `index`; QDBG_NONE when there is none */
 QDBG_API uint32_t qdbg_graph_output(const qdbg_graph *graph, uint32_t index);
 
 /** @return the number of the value called `name`; QDBG_NONE when there is none */
@@ -217,21 +237,27 @@ QDBG_API qdbg_status qdbg_graph_node(const qdbg_graph *graph, uint32_t node, qdb
 QDBG_API qdbg_status qdbg_graph_parameter(const qdbg_graph *graph, uint32_t value, qdbg_view *view);
 
 /**
- * Read an attribute of a node. One number is read as a list of one, whether it was set as a number
- * or as a list. What is received lives as long as the graph; do not write. Before
+ * Read an attribute of a node: INT or INTS. One number is read as a list of one, whether it was set
+ * as a number or as a list. What is received lives as long as the graph; do not write. Before
  * qdbg_graph_finish() it lives until the next call on the graph.
  * @param values,n  receive the elements, NULL or any pointer where n is 0
- * @param value     get_string: receives the text; get_tensor: struct_size must be set
  * @return QDBG_OK; QDBG_E_INVALID (NULL, struct_size); QDBG_E_NOT_FOUND (no such node, or it does
  *         not have the attribute: the operator's default holds); QDBG_E_TYPE (the attribute is of
  *         another kind)
  */
 QDBG_API qdbg_status qdbg_graph_get_ints(const qdbg_graph *graph, uint32_t node, const char *name,
                                          const int64_t **values, uint32_t *n);
+
+/** FLOAT or FLOATS, likewise. @return as qdbg_graph_get_ints() */
 QDBG_API qdbg_status qdbg_graph_get_floats(const qdbg_graph *graph, uint32_t node, const char *name,
                                            const float **values, uint32_t *n);
+
+/** STRING, likewise. @param value  receives the text. @return as qdbg_graph_get_ints() */
 QDBG_API qdbg_status qdbg_graph_get_string(const qdbg_graph *graph, uint32_t node, const char *name,
                                            const char **value);
+
+/** TENSOR, likewise. @param value  receives the view; struct_size must be set.
+ * @return as qdbg_graph_get_ints() */
 QDBG_API qdbg_status qdbg_graph_get_tensor(const qdbg_graph *graph, uint32_t node, const char *name,
                                            qdbg_view *value);
 

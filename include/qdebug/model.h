@@ -136,15 +136,18 @@ QDBG_API void qdbg_model_destroy(qdbg_model *model);
 QDBG_API const qdbg_graph *qdbg_model_graph(const qdbg_model *model);
 
 /**
- * Copy a float32 parameter out of (get) or into (set) the model.
+ * Copy a float32 parameter out of the model.
  * @param value  a parameter of the graph
- * @param data   [count]
+ * @param data   [count] receives the elements
  * @param count  the parameter's number of elements
  * @return QDBG_OK; QDBG_E_INVALID (NULL, not a parameter, count differs); QDBG_E_TYPE (not
  * float32); QDBG_E_CALLBACK; QDBG_E_NOMEM; QDBG_E_LIMIT
  */
 QDBG_API qdbg_status qdbg_model_get_parameter(qdbg_model *model, uint32_t value, float *data,
                                               uint64_t count);
+
+/** Copy a float32 parameter into the model. @param data  [count], not kept.
+ * @return as qdbg_model_get_parameter() */
 QDBG_API qdbg_status qdbg_model_set_parameter(qdbg_model *model, uint32_t value, const float *data,
                                               uint64_t count);
 
