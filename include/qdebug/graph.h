@@ -109,7 +109,7 @@ QDBG_API qdbg_status qdbg_graph_set_floats(qdbg_graph *graph, uint32_t node, con
 QDBG_API qdbg_status qdbg_graph_set_string(qdbg_graph *graph, uint32_t node, const char *name,
                                            const char *value);
 
-/** TENSOR, likewise. @return as qdbg_graph_set_int(); QDBG_E_TYPE, QDBG_E_SHAPE (a bad view) */
+/** TENSOR, likewise. @return as qdbg_graph_set_int(); QDBG_E_TYPE (of the view) */
 QDBG_API qdbg_status qdbg_graph_set_tensor(qdbg_graph *graph, uint32_t node, const char *name,
                                            const qdbg_view *value);
 
