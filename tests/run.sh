@@ -11,7 +11,7 @@ set -eu
 
 cd "$(dirname "$0")/.."
 . tests/packages.sh
-install_packages $BUILD_PACKAGES libcmocka-dev zlib1g-dev g++ clang valgrind python3-pycparser \
+install_packages $BUILD_PACKAGES libcmocka-dev zlib1g-dev g++ clang libclang-rt-dev valgrind python3-pycparser \
     libonnx-testdata dataset-fashion-mnist qemu-user gcc-aarch64-linux-gnu libc6-dev-arm64-cross
 
 build=${1:-build}

@@ -63,7 +63,7 @@ uint64_t qdbg__cpu_last_level_cache(void)
 {
     uint64_t bytes = 0;
 #if defined(__x86_64__)
-    if (__get_cpuid_max(0x80000000u, NULL) >= 0x8000001du)
+    if ((uint32_t)__get_cpuid_max(0x80000000u, NULL) >= 0x8000001du)
         bytes = cpuid_last_cache(0x8000001du);
     if (bytes == 0 && __get_cpuid_max(0, NULL) >= 4)
         bytes = cpuid_last_cache(4);
