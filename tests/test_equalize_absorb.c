@@ -10,7 +10,20 @@
 #include "graph_make.h"
 #include "mend_make.h"
 
-enum { PLAIN, PADDED, NO_BIAS, CLIPPED, LOW, GEMM, NORMS, POSITIONS, ADDED, N_NETS };
+enum {
+    PLAIN,
+    PADDED,
+    NO_BIAS,
+    CLIPPED,
+    LOW,
+    GEMM,
+    NORMS,
+    POSITIONS,
+    ADDED,
+    UNFOLDED, /* what could take the shift has a scale */
+    NEGATIVE, /* positive numbers are clipped away */
+    N_NETS
+};
 
 /* BatchNormalization as folding leaves it. */
 static uint32_t folded_norm(qdbg_graph *g, const char *name, uint32_t x, float shift)
@@ -79,6 +92,9 @@ static qdbg_graph *net(qdbg_ctx *ctx, int what)
                                                     make_param(g, "hi", SCALAR, &six)),
                                              NULL)
                                  : make_node(g, "Relu", "r", &c, 1, NULL);
+    if (what == NEGATIVE)
+        r = make_node(g, "Clip", "m", VALUES(r, QDBG_NONE, make_param(g, "none", SCALAR, &zero)),
+                      NULL);
     in[0] = r;
     if (what == GEMM) {
         y = make_node(g, "GlobalAveragePool", "p", &r, 1, NULL);
@@ -92,9 +108,11 @@ static qdbg_graph *net(qdbg_ctx *ctx, int what)
     } else {
         in[1] = make_random(g, "d.w", DIMS(3, 4, 1, 1), &seed);
         in[2] = make_random(g, "d.b", DIMS(3), &seed);
-        y = make_node(g, "Conv", "d", in, what == NO_BIAS ? 2 : 3, &node);
+        y = make_node(g, "Conv", "d", in, what == NO_BIAS || what == UNFOLDED ? 2 : 3, &node);
         if (what == PADDED)
             make_ints(g, node, "pads", DIMS(1, 0, 0, 0));
+        if (what == UNFOLDED)
+            y = make_norm(g, "m", y, 3, NULL, &seed);
     }
     make_finish(g, y);
     return g;
@@ -112,7 +130,8 @@ static void what_data_never_falls_below_is_absorbed(void **state)
     static const int32_t want[N_NETS] = {
         QDBG_EQUALIZE_ABSORBED, QDBG_EQUALIZE_PADDED,   QDBG_EQUALIZE_SHARED,
         QDBG_EQUALIZE_ABSORBED, QDBG_EQUALIZE_LOW,      QDBG_EQUALIZE_ABSORBED,
-        QDBG_EQUALIZE_OPERATOR, QDBG_EQUALIZE_ABSORBED, QDBG_EQUALIZE_OPERATOR};
+        QDBG_EQUALIZE_OPERATOR, QDBG_EQUALIZE_ABSORBED, QDBG_EQUALIZE_OPERATOR,
+        QDBG_EQUALIZE_NORM,     QDBG_EQUALIZE_CLIP};
     qdbg_ctx *ctx = make_ctx(2);
     (void)state;
     for (int what = 0; what < N_NETS; what++) {
@@ -120,7 +139,7 @@ static void what_data_never_falls_below_is_absorbed(void **state)
         qdbg_equalize *e;
         qdbg_graph *read = net(ctx, what), *g;
         assert_ok(qdbg_graph_expose_clips(read, &g));
-        qdbg_model *m = builtin_model(g);
+        qdbg_model *m = builtin_model(what == NEGATIVE ? read : g);
         samples s = samples_make(ctx, g, 6, 4, 0);
         outputs before = outputs_take(m, &s), after;
         saved was = params_save(m);

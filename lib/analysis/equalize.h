@@ -101,6 +101,13 @@ void qdbg__joints_bend(qdbg__joints *joints, uint32_t value);
 
 qdbg_status qdbg__joints_take_node(qdbg__joints *joints, uint32_t node);
 
+/* Does the normalization, which is constant, multiply by 1 and take nothing off? */
+qdbg_status qdbg__norm_is_folded(qdbg_model *model, const qdbg__node *norm, size_t channels,
+                                 bool *folded);
+/* Bound number `input` of a Clip where it is one number; infinite: none, NaN: not one number. */
+qdbg_status qdbg__clip_bound(qdbg_model *model, const qdbg__node *clip, uint32_t input,
+                             float *bound);
+
 struct qdbg_equalize {
     qdbg_model *model;
     qdbg__joints joints;

@@ -11,7 +11,7 @@ void qdbg_absorb_options_init(qdbg_absorb_options *options)
 
 /* ---- where ---- */
 
-/* Normalizations within a joint are folded: their scale is 1. */
+/* Normalizations that are asked for it are folded (check_norm): their scale is 1. */
 static uint32_t bias_site(const qdbg_graph *g, const qdbg__layer *l, double *unit)
 {
     bool by_norm;
@@ -52,27 +52,54 @@ static void leave(qdbg__joint *x, int32_t outcome, uint32_t node)
     x->node = node;
 }
 
+/* Upper bounds by channel go along; zero does not, which positive numbers are clipped to. */
+static qdbg_status check_clip(const qdbg__joints *j, qdbg__joint *x, uint32_t node)
+{
+    float bound;
+    qdbg_status status = qdbg__clip_bound(j->model, &j->model->graph->nodes[node], 2, &bound);
+    if (status == QDBG_OK && bound == 0)
+        leave(x, QDBG_EQUALIZE_CLIP, node);
+    return status;
+}
+
 /* The producer's own normalization comes before what is looked at. */
-static void check_node(const qdbg__joints *j, qdbg__joint *x, uint32_t node)
+static qdbg_status check_node(const qdbg__joints *j, qdbg__joint *x, uint32_t node)
 {
     const qdbg__node *n = &j->model->graph->nodes[node];
     const qdbg__layer *l = &j->layers[x->first_producer];
     bool average = qdbg__node_is(n, "AveragePool");
     if (node == l->node || node == l->norm)
-        return;
+        return QDBG_OK;
     if (qdbg__node_is(n, "Pad") || (average && averages_padding(n)))
         leave(x, QDBG_EQUALIZE_PADDED, node);
     else if (!average && !passes_shift(n))
         leave(x, QDBG_EQUALIZE_OPERATOR, node);
+    return qdbg__node_is(n, "Clip") ? check_clip(j, x, node) : QDBG_OK;
 }
 
-static void check_joint(const qdbg__joints *j, qdbg__joint *x)
+/* The shift of a normalization takes what is added only where its scale is 1. */
+static qdbg_status check_norm(const qdbg__joints *j, qdbg__joint *x, const qdbg__layer *l)
 {
     const qdbg_graph *g = j->model->graph;
     double unit;
+    bool by_norm, folded = true;
+    qdbg_status status = QDBG_OK;
+    qdbg__layer_bias_site(g, l, &unit, &by_norm);
+    if (by_norm)
+        status = qdbg__norm_is_folded(j->model, &g->nodes[l->norm], l->outs, &folded);
+    if (status == QDBG_OK && !folded)
+        leave(x, QDBG_EQUALIZE_NORM, l->norm);
+    return status;
+}
+
+static qdbg_status check_joint(const qdbg__joints *j, qdbg__joint *x)
+{
+    const qdbg_graph *g = j->model->graph;
+    double unit;
+    qdbg_status status = QDBG_OK;
     if (x->n_producers != 1)
         leave(x, QDBG_EQUALIZE_SHARED, j->layers[x->first_producer].node);
-    for (size_t i = 0; i < j->n_layers; i++) {
+    for (size_t i = 0; i < j->n_layers && status == QDBG_OK; i++) {
         const qdbg__layer *l = &j->layers[i];
         bool reads = qdbg__joints_of(j, l->input) == x;
         if (!reads && qdbg__joints_of(j, l->output) != x)
@@ -81,14 +108,16 @@ static void check_joint(const qdbg__joints *j, qdbg__joint *x)
             leave(x, QDBG_EQUALIZE_SHARED, l->node);
         if (reads && qdbg__layer_has_borders(g, l))
             leave(x, QDBG_EQUALIZE_PADDED, l->node);
+        status = check_norm(j, x, l);
     }
-    for (uint32_t i = 0; i < g->n_nodes; i++) {
+    for (uint32_t i = 0; i < g->n_nodes && status == QDBG_OK; i++) {
         const qdbg__node *n = &g->nodes[i];
         if (n->n_out > 0 && n->out[0] != QDBG_NONE && qdbg__joints_of(j, n->out[0]) == x)
-            check_node(j, x, i);
+            status = check_node(j, x, i);
     }
     if (!j->bends[x->root]) /* nothing is clamped: nothing is gained */
         leave(x, QDBG_EQUALIZE_LOW, QDBG_NONE);
+    return status;
 }
 
 /* ---- how much ---- */
@@ -265,7 +294,7 @@ static qdbg_status absorb(qdbg_equalize *e, const qdbg_absorb_options *o)
         for (size_t c = 0; c < j->at[i].channels; c++)
             j->at[i].factor[c] = 0;
         j->at[i].row.smallest = j->at[i].row.largest = 0;
-        check_joint(j, &j->at[i]);
+        status = check_joint(j, &j->at[i]);
     }
     if (status == QDBG_OK && o->calibration)
         status = qdbg__joints_observe(j, o->calibration, true);

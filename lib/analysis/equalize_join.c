@@ -69,8 +69,7 @@ static qdbg_status take_layer(qdbg__joints *j, const qdbg__layer *l)
 
 /* ---- numbers of their own ---- */
 
-/* Does the normalization multiply by 1 and take nothing off? */
-static qdbg_status is_folded(qdbg_model *m, const qdbg__node *n, size_t channels, bool *folded)
+qdbg_status qdbg__norm_is_folded(qdbg_model *m, const qdbg__node *n, size_t channels, bool *folded)
 {
     float *gamma = NULL, *mean = NULL, *var = NULL;
     double epsilon = (double)qdbg__attr_float(n, "epsilon", 1e-5f);
@@ -99,7 +98,7 @@ static qdbg_status take_norm(qdbg__joints *j, uint32_t node)
     bool folded = false;
     qdbg_status status = QDBG_OK;
     if (qdbg__norm_is_constant(g, n, channels))
-        status = is_folded(j->model, n, channels, &folded);
+        status = qdbg__norm_is_folded(j->model, n, channels, &folded);
     if (status == QDBG_OK && !folded)
         status = hold_all(j, node, QDBG_EQUALIZE_NORM);
     if (status == QDBG_OK)
@@ -168,32 +167,38 @@ static qdbg_status take_product(qdbg__joints *j, uint32_t node)
     return qdbg__joints_unite(j, v, y, 0, node);
 }
 
+qdbg_status qdbg__clip_bound(qdbg_model *m, const qdbg__node *n, uint32_t input, float *bound)
+{
+    *bound = qdbg__attr_float(n, input == 1 ? "min" : "max", INFINITY);
+    if (input >= n->n_in || n->in[input] == QDBG_NONE)
+        return QDBG_OK;
+    const qdbg__value *v = &m->graph->values[n->in[input]];
+    *bound = (float)NAN;
+    if (!v->is_param || v->dtype != QDBG_F32 || v->bytes != sizeof(float))
+        return QDBG_OK;
+    float *data = qdbg__alloc(m->ctx, 1, sizeof *data);
+    qdbg_status status = data ? m->backend->get(m, n->in[input], data, 1) : m->ctx->error_status;
+    if (status == QDBG_OK)
+        *bound = *data;
+    qdbg__free(m->ctx, data, 1, sizeof *data);
+    return status;
+}
+
 /* A bound by channel rides along; one number must be the same whatever the factor. */
-static qdbg_status take_bound(qdbg__joints *j, uint32_t node, uint32_t input, const char *name)
+static qdbg_status take_bound(qdbg__joints *j, uint32_t node, uint32_t input)
 {
     const qdbg_graph *g = j->model->graph;
     const qdbg__node *n = node_at(j, node);
-    float bound = qdbg__attr_float(n, name, 0), *data = NULL;
-    if (input < n->n_in && n->in[input] != QDBG_NONE) {
-        const qdbg__value *v = &g->values[n->in[input]];
-        size_t channels = qdbg__channels_of(g, n->in[0]);
-        if (qdbg__own_param(g, n, input) && channels > 0 &&
-            qdbg__is_channel_param(g, n->in[input], g->values[n->in[0]].rank, channels))
-            return add_rider(j, n->in[input], n->out[0],
-                             input == 1 ? QDBG__RIDER_MIN : QDBG__RIDER_MAX);
-        if (!v->is_param || v->dtype != QDBG_F32 || v->bytes != sizeof(float))
-            return hold_all(j, node, QDBG_EQUALIZE_CLIP);
-        data = qdbg__alloc(j->model->ctx, 1, sizeof *data);
-        qdbg_status status = data ? j->model->backend->get(j->model, n->in[input], data, 1)
-                                  : j->model->ctx->error_status;
-        bound = data ? *data : 0;
-        qdbg__free(j->model->ctx, data, 1, sizeof *data);
-        if (status != QDBG_OK)
-            return status;
-    }
-    if (bound != 0 && !(fabsf(bound) >= FLT_MAX))
-        return hold_all(j, node, QDBG_EQUALIZE_CLIP);
-    return QDBG_OK;
+    size_t channels = qdbg__channels_of(g, n->in[0]);
+    float bound;
+    if (qdbg__own_param(g, n, input) && channels > 0 &&
+        qdbg__is_channel_param(g, n->in[input], g->values[n->in[0]].rank, channels))
+        return add_rider(j, n->in[input], n->out[0],
+                         input == 1 ? QDBG__RIDER_MIN : QDBG__RIDER_MAX);
+    qdbg_status status = qdbg__clip_bound(j->model, n, input, &bound);
+    if (status == QDBG_OK && bound != 0 && !(fabsf(bound) >= FLT_MAX))
+        status = hold_all(j, node, QDBG_EQUALIZE_CLIP);
+    return status;
 }
 
 static qdbg_status take_clip(qdbg__joints *j, uint32_t node)
@@ -201,8 +206,8 @@ static qdbg_status take_clip(qdbg__joints *j, uint32_t node)
     qdbg_status status = pass(j, node);
     qdbg__joints_bend(j, node_at(j, node)->in[0]);
     if (status == QDBG_OK)
-        status = take_bound(j, node, 1, "min");
-    return status == QDBG_OK ? take_bound(j, node, 2, "max") : status;
+        status = take_bound(j, node, 1);
+    return status == QDBG_OK ? take_bound(j, node, 2) : status;
 }
 
 /* ---- channels at other places ---- */
