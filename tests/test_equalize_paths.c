@@ -208,6 +208,37 @@ static uint32_t half_held(path *p)
     return layer(p, "d", concat(p, "cat", p->r, b, 1), 3, 11);
 }
 
+/* Positions and channels side by side are counted in neither; a part of them may be. */
+static uint32_t positions_then_channels(path *p, bool first)
+{
+    uint32_t node, f, k, y;
+    f = reshape(p, "f", p->r, INTS(p->g, "shape", 1, -1));
+    k = make_node(p->g, "GlobalAveragePool", "k", &p->x, 1, NULL);
+    k = make_node(p->g, "Flatten", "k2", &k, 1, NULL);
+    k = make_node(p->g, "Gemm", "k3", VALUES(k, make_random(p->g, "k.w", DIMS(4, 35), &p->seed)),
+                  NULL);
+    y = make_node(p->g, "Concat", "cat", VALUES(f, k), &node);
+    assert_ok(qdbg_graph_set_int(p->g, node, "axis", 1));
+    k = make_node(p->g, "Slice", "a",
+                  VALUES(y, INTS(p->g, "from", 0), INTS(p->g, "to", 216), INTS(p->g, "axes", 1)),
+                  NULL);
+    f = reshape(p, "g", relu(p, "q", layer(p, "b", p->x, 6, 4)), INTS(p->g, "shape2", 1, -1));
+    k = first ? concat(p, "sum", f, k, 1) : concat(p, "sum", k, f, 1);
+    k = make_node(p->g, "Gemm", "e", VALUES(k, make_random(p->g, "e.w", DIMS(432, 3), &p->seed)),
+                  NULL);
+    return make_node(p->g, "Add", "y", VALUES(matrix(p, y, 251), k), NULL);
+}
+
+static uint32_t positions_and_channels(path *p)
+{
+    return positions_then_channels(p, true);
+}
+
+static uint32_t positions_and_channels_last(path *p)
+{
+    return positions_then_channels(p, false);
+}
+
 /* One half is no layer's. */
 static uint32_t half_foreign(path *p)
 {
@@ -302,6 +333,8 @@ static const struct path_case {
     {"bounds by position", clipped_positions, QDBG_EQUALIZE_DONE, 6, 6, NULL},
     {"one half held", half_held, QDBG_EQUALIZE_DONE, 11, 6, NULL},
     {"one half of no layer", half_foreign, QDBG_EQUALIZE_DONE, 10, 6, "gate"},
+    {"positions and channels", positions_and_channels, QDBG_EQUALIZE_SHAPE, 6, 0, "cat"},
+    {"the same, last", positions_and_channels_last, QDBG_EQUALIZE_SHAPE, 6, 0, "cat"},
     {"one half not read", unread_half, QDBG_EQUALIZE_DONE, 6, 3, NULL},
     {"the same value twice", twice, QDBG_EQUALIZE_SHAPE, 12, 0, "cat"},
     {"channel shuffle", shuffled, QDBG_EQUALIZE_SHAPE, 6, 0, "s"},

@@ -24,8 +24,8 @@ qdbg__joint *qdbg__joints_of(const qdbg__joints *j, uint32_t value)
 
 size_t qdbg__joints_channels(const qdbg__joints *j, uint32_t value)
 {
-    size_t channels = qdbg__channels_of(j->model->graph, value);
-    return channels <= INT32_MAX ? channels / j->repeat[value] : 0; /* sums stay in range */
+    size_t channels = qdbg__channels_of(j->model->graph, value), repeat = j->repeat[value];
+    return channels <= INT32_MAX && channels % repeat == 0 ? channels / repeat : 0; /* sums fit */
 }
 
 qdbg__port qdbg__joints_port(const qdbg__joints *j, uint32_t value)
