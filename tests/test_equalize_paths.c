@@ -516,6 +516,45 @@ static uint32_t declared(path *p, int k)
     return id;
 }
 
+/* A host's values have an unknown number of samples, and Reshape makes another one of it. */
+static void samples_of_a_host_stay_apart(void **state)
+{
+    static const int64_t positions[] = {6, 3, 2}, unknown = QDBG_DIM_UNKNOWN;
+    qdbg_ctx *ctx = make_ctx(1);
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        path p = {.g = make_graph(ctx, 13), .seed = 5};
+        uint32_t v[5], in[2];
+        for (int k = 0; k < 5; k++) {
+            int64_t dims[] = {unknown, 4, k < 3 ? 6 : positions[i]};
+            char text[8];
+            snprintf(text, sizeof text, "v%d", k);
+            assert_ok(qdbg_graph_add_value(p.g, text, QDBG_F32, 3, dims, &v[k]));
+        }
+        assert_ok(qdbg_graph_add_input(p.g, v[0]));
+        assert_ok(qdbg_graph_add_node(p.g, "Foreign", "n0", &v[0], 1, &v[1], 1, NULL));
+        in[0] = v[1], in[1] = weight(&p, "c.w", DIMS(4, 4, 1));
+        assert_ok(qdbg_graph_add_node(p.g, "Conv", "n1", in, 2, &v[2], 1, NULL));
+        in[0] = v[2], in[1] = INTS(p.g, "shape", -1, 4, positions[i]);
+        assert_ok(qdbg_graph_add_node(p.g, "Reshape", "n2", in, 2, &v[3], 1, NULL));
+        in[0] = v[3], in[1] = weight(&p, "d.w", DIMS(4, 4, 1));
+        assert_ok(qdbg_graph_add_node(p.g, "Conv", "n3", in, 2, &v[4], 1, NULL));
+        make_finish(p.g, v[4]);
+        engine host;
+        qdbg_equalize *e;
+        qdbg_equalize_row row;
+        qdbg_model *m = engine_model(&host, p.g);
+        assert_ok(qdbg_equalize_run(m, NULL, &e));
+        assert_int_equal(find_row(e, 1, &row), i == 0);
+        assert_true(i > 0 || row.n_scaled == 4);
+        qdbg_equalize_destroy(e);
+        qdbg_model_destroy(m);
+        engine_free(&host);
+        qdbg_graph_destroy(p.g);
+    }
+    qdbg_ctx_destroy(ctx);
+}
+
 static void random_node(path *p, int k, uint32_t *values, uint32_t *n)
 {
     static const char *const ops[] = {"Conv",    "Conv",    "Conv",    "Concat", "Split",
@@ -590,6 +629,7 @@ int main(void)
         cmocka_unit_test(sweeps_converge),
         cmocka_unit_test(parts_have_the_factors_of_the_whole),
         cmocka_unit_test(joined_ranges_even_out),
+        cmocka_unit_test(samples_of_a_host_stay_apart),
         cmocka_unit_test(odd_shapes_do_no_harm),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

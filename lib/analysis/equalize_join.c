@@ -249,13 +249,31 @@ static int64_t axis_of(const qdbg_graph *g, uint32_t value, int64_t axis)
     return axis < 0 ? axis + (int64_t)g->values[value].rank : axis;
 }
 
-/* Samples stay samples; 1 may be what an unknown number was inferred as. */
-static bool keeps_samples(const qdbg__value *x, const qdbg__value *y)
+/* Elements of a sample; 0: not known. */
+static size_t sample_size(const qdbg__value *v)
+{
+    size_t n = 1;
+    for (uint32_t i = 1; i < v->rank; i++) {
+        if (v->dims[i] <= 0 || n > SIZE_MAX / (size_t)v->dims[i])
+            return 0;
+        n *= (size_t)v->dims[i];
+    }
+    return n;
+}
+
+/* Do samples stay samples? An unknown number of them may have been inferred as 1, or become another
+ * unknown number. */
+static bool keeps_samples(const qdbg__node *n, const qdbg__value *x, const qdbg__value *y)
 {
     if (x->rank < 2 || y->rank < 2 || x->rank == QDBG_RANK_UNKNOWN || y->rank == QDBG_RANK_UNKNOWN)
         return false;
-    return x->dims[0] == y->dims[0] || (x->dims[0] <= 0 && y->dims[0] == 1) ||
-           (y->dims[0] <= 0 && x->dims[0] == 1);
+    if (x->dims[0] > 0 && y->dims[0] > 0)
+        return x->dims[0] == y->dims[0];
+    if (x->dims[0] > 1 || y->dims[0] > 1)
+        return false;
+    if (sample_size(x) > 0 && sample_size(y) > 0)
+        return sample_size(x) == sample_size(y);
+    return !qdbg__node_is(n, "Reshape");
 }
 
 /* The elements stay in order, so each input channel becomes as many output channels: Flatten, and
@@ -267,7 +285,7 @@ static qdbg_status take_reshape(qdbg__joints *j, uint32_t node)
     uint32_t x = n->in[0], y = n->out[0];
     size_t in = qdbg__channels_of(g, x), out = qdbg__channels_of(g, y);
     if (in == 0 || out == 0 || out > SIZE_MAX / j->repeat[x] || out * j->repeat[x] % in != 0 ||
-        !keeps_samples(&g->values[x], &g->values[y]) ||
+        !keeps_samples(n, &g->values[x], &g->values[y]) ||
         (qdbg__node_is(n, "Flatten") && qdbg__attr_int(n, "axis", 1) != 1))
         return hold_all(j, node, QDBG_EQUALIZE_SHAPE);
     j->repeat[y] = out * j->repeat[x] / in;
