@@ -508,6 +508,43 @@ static void failed_host_has_its_parameters_back(void **state)
     qdbg_ctx_destroy(ctx);
 }
 
+/* MatMul's channels are the last axis: what is by the second is not a bias of theirs, even where
+ * there are as many. */
+static void other_axes_take_no_bias(void **state)
+{
+    qdbg_ctx *ctx = make_ctx(1);
+    (void)state;
+    for (int with_norm = 0; with_norm < 2; with_norm++) {
+        uint64_t seed = 3;
+        qdbg_bias_correction *b;
+        qdbg_bias_row row = QDBG_BIAS_ROW_INIT;
+        qdbg_graph *g = make_graph(ctx, 13);
+        uint32_t x = make_input(g, "x", DIMS(1, 3, 4, 5));
+        uint32_t w = make_random(g, "w", DIMS(5, 3), &seed);
+        uint32_t y = make_node(g, "MatMul", "m", VALUES(x, w), NULL);
+        if (with_norm)
+            make_finish(g, make_norm(g, "n", y, 3, NULL, &seed));
+        else
+            make_finish(g, make_node(g, "Add", "a",
+                                     VALUES(y, make_random(g, "k", DIMS(3, 1, 1), &seed)), NULL));
+        qdbg_model *m = builtin_model(g);
+        qdbg_sim *sim = coarse_sim(m, 3);
+        samples s = samples_make(ctx, g, 6, 3, 0);
+        saved was = params_save(m);
+        assert_ok(qdbg_bias_correct(sim, &s.set, NULL, &b));
+        assert_ok(qdbg_bias_correction_get(b, 0, &row));
+        assert_int_equal(row.outcome, QDBG_BIAS_NO_SITE);
+        assert_true(params_same(m, &was));
+        params_free(&was);
+        qdbg_bias_correction_destroy(b);
+        samples_free(&s);
+        qdbg_sim_destroy(sim);
+        qdbg_model_destroy(m);
+        qdbg_graph_destroy(g);
+    }
+    qdbg_ctx_destroy(ctx);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -521,6 +558,7 @@ int main(void)
         cmocka_unit_test(guard_tells_scores),
         cmocka_unit_test(bad_arguments_are_refused),
         cmocka_unit_test(failed_host_has_its_parameters_back),
+        cmocka_unit_test(other_axes_take_no_bias),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

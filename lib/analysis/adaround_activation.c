@@ -19,8 +19,11 @@ bool qdbg__linear_is_channel_param(const qdbg_graph *g, const qdbg__linear *l, u
     const qdbg__value *v = &g->values[value];
     uint32_t behind = axes_behind(g, l), rank = behind + 2; /* batch, channels, the rest */
     size_t n = (size_t)l->groups * l->rows;
-    if (l->kind == QDBG__LINEAR_X_TIMES_W || l->kind == QDBG__LINEAR_W_TIMES_X)
+    if (l->kind == QDBG__LINEAR_X_TIMES_W || l->kind == QDBG__LINEAR_W_TIMES_X) {
         rank = QDBG_MAX_RANK; /* any number of batch axes */
+        if (l->groups > 1)    /* one of which channels are along, too */
+            return false;
+    }
     return v->is_param && v->dtype == QDBG_F32 && v->bytes == n * sizeof(float) &&
            v->rank > behind && v->rank <= rank && v->dims[v->rank - 1 - behind] == (int64_t)n;
 }

@@ -78,10 +78,12 @@ static void find_bias(const qdbg_graph *g, qdbg__layer *l)
                   b->dims[b->rank - 1] == (int64_t)l->outs;
 }
 
+/* Channels of MatMul lie along the last axis, those of a normalization along the second. */
 static void find_norm(const qdbg_graph *g, qdbg__layer *l)
 {
     const qdbg__value *y = &g->values[l->output];
-    if (y->n_consumers != 1 || y->is_output)
+    if (y->n_consumers != 1 || y->is_output ||
+        (qdbg__node_is(&g->nodes[l->node], "MatMul") && y->rank != 2))
         return;
     const qdbg__node *next = &g->nodes[y->consumers[0]];
     if (!qdbg__node_is(next, "BatchNormalization") || next->n_in < 1 || next->in[0] != l->output ||
@@ -176,10 +178,11 @@ static uint32_t add_behind(const qdbg_graph *g, const qdbg__layer *l)
     if (!qdbg__own_param(g, n, other))
         return QDBG_NONE;
     const qdbg__value *b = &g->values[n->in[other]];
-    bool last = qdbg__node_is(&g->nodes[l->node], "MatMul") && b->rank > 0 &&
-                b->bytes == l->outs * sizeof(float) && b->dims[b->rank - 1] == (int64_t)l->outs;
-    return last || qdbg__is_channel_param(g, n->in[other], y->rank, l->outs) ? n->in[other]
-                                                                             : QDBG_NONE;
+    bool by_channel = qdbg__is_channel_param(g, n->in[other], y->rank, l->outs);
+    if (qdbg__node_is(&g->nodes[l->node], "MatMul"))
+        by_channel = b->rank > 0 && b->bytes == l->outs * sizeof(float) &&
+                     b->dims[b->rank - 1] == (int64_t)l->outs;
+    return by_channel ? n->in[other] : QDBG_NONE;
 }
 
 uint32_t qdbg__layer_bias_site(const qdbg_graph *g, const qdbg__layer *l, double *unit,
