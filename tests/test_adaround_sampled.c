@@ -367,6 +367,59 @@ static void every_matrix_has_its_say(void **state)
     close_scene(&w);
 }
 
+/* Two matrices of one channel: two numbers along the last axis are for both of them. */
+static uint32_t matmuls_of_one(qdbg_graph *g, uint64_t *seed)
+{
+    uint32_t x = make_input(g, "x", DIMS(1, 2, 3, 8));
+    uint32_t v =
+        make_node(g, "MatMul", "m", VALUES(x, make_random(g, "w", DIMS(2, 8, 1), seed)), NULL);
+    v = make_node(g, "Add", "a", VALUES(v, make_random(g, "b", DIMS(2), seed)), NULL);
+    return relu(g, v);
+}
+
+static void numbers_for_all_matrices_are_no_bias(void **state)
+{
+    scene w;
+    qdbg_adaround_options o = sampled(100);
+    (void)state;
+    open_scene(&w, matmuls_of_one, 1, 7);
+    o.flags = QDBG_ADAROUND_NO_REVERT;
+    assert_ok(qdbg_adaround_run(w.sim, &w.s.set, &o, &w.a));
+    assert_int_equal(row_of(&w, 0).outcome, QDBG_ADAROUND_DONE);
+    assert_int_equal(row_of(&w, 0).bias, QDBG_NONE);
+    assert_int_equal(row_of(&w, 0).activation, QDBG_NONE);
+    close_scene(&w);
+}
+
+/* Finite columns whose products are not. */
+static void overflow_is_no_better(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        static const float sizes[] = {1e18f, 1e30f, 2e38f};
+        scene w;
+        qdbg_adaround_options o = sampled(60);
+        open_scene(&w, conv_relu, 2, 7);
+        qdbg_view x = samples_view(w.g, &w.s);
+        for (uint64_t k = 0; k < qdbg_view_count(&x); k++)
+            w.s.x[k] = k % 2 ? sizes[i] : -sizes[i] / 2;
+        qdbg_status status = qdbg_adaround_run(w.sim, &w.s.set, &o, &w.a);
+        if (status == QDBG_OK) {
+            float data[288];
+            qdbg_adaround_row row = row_of(&w, 0);
+            assert_ok(qdbg_model_get_parameter(w.m, row.weight, data, 288));
+            for (int k = 0; k < 288; k++)
+                assert_true(isfinite(data[k]));
+            assert_ok(qdbg_model_get_parameter(w.m, value_of(w.g, "b"), data, 8));
+            for (int k = 0; k < 8; k++)
+                assert_true(isfinite(data[k]));
+        } else {
+            assert_int_equal(status, QDBG_E_NUMERIC);
+        }
+        close_scene(&w);
+    }
+}
+
 static void other_activations_are_not_looked_behind(void **state)
 {
     static const builder builds[] = {conv_sigmoid, conv_two_readers, conv_alone};
@@ -623,6 +676,8 @@ int main(void)
         cmocka_unit_test(losses_are_those_behind_the_activation),
         cmocka_unit_test(any_solver_can_tell_them),
         cmocka_unit_test(every_matrix_has_its_say),
+        cmocka_unit_test(numbers_for_all_matrices_are_no_bias),
+        cmocka_unit_test(overflow_is_no_better),
         cmocka_unit_test(other_activations_are_not_looked_behind),
         cmocka_unit_test(behind_a_relu_it_beats_the_gram_form),
         cmocka_unit_test(without_activation_it_is_the_relaxed_form),

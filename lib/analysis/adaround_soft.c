@@ -37,7 +37,8 @@ double qdbg__relax_term(double h, double beta)
 
 static inline float exp2_fast(float x)
 {
-    x = x < -126.0f ? -126.0f : x > 126.0f ? 126.0f : x;
+    x = x >= -126.0f ? x : -126.0f; /* NaN, too, which has no integer */
+    x = x > 126.0f ? 126.0f : x;
     float whole = (x + 12582912.0f) - 12582912.0f, f = x - whole; /* f in [-0.5, 0.5] */
     float p = 1.5403530e-4f;
     p = p * f + 1.3333558e-3f;
