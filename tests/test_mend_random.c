@@ -649,9 +649,115 @@ static void functions_stay(void **state)
     qdbg_ctx_destroy(ctx);
 }
 
+/* ---- what fails ---- */
+
+typedef struct stopper {
+    uint64_t n, stop_at;
+} stopper;
+
+static int32_t stop(void *user, const qdbg_progress *progress)
+{
+    stopper *s = user;
+    (void)progress;
+    return ++s->n == s->stop_at;
+}
+
+/* One of the repairs; it leaves nothing behind. */
+static qdbg_status repair(qdbg_model *m, const qdbg_dataset *data, int which)
+{
+    qdbg_equalize *e = NULL;
+    qdbg_fold *f = NULL;
+    qdbg_fold_options fo = QDBG_FOLD_OPTIONS_INIT;
+    qdbg_equalize_options eo = QDBG_EQUALIZE_OPTIONS_INIT;
+    qdbg_absorb_options ao = QDBG_ABSORB_OPTIONS_INIT;
+    qdbg_status status;
+    eo.formula = QDBG_EQUALIZE_ACTIVATIONS;
+    fo.flags = QDBG_FOLD_NEUTRALIZE;
+    fo.data = ao.calibration = eo.calibration = data;
+    if (which == 0)
+        status = qdbg_fold_run(m, &fo, &f);
+    else
+        status = which == 1 ? qdbg_equalize_run(m, &eo, &e) : qdbg_absorb_biases(m, &ao, &e);
+    if (status != QDBG_OK) {
+        assert_true(!e && !f);
+        return status;
+    }
+    if (f)
+        assert_ok(qdbg_fold_undo(f));
+    if (e)
+        assert_ok(qdbg_equalize_undo(e));
+    qdbg_fold_destroy(f);
+    qdbg_equalize_destroy(e);
+    return QDBG_OK;
+}
+
+/* Out of memory at every allocation, until it is done. */
+static void run_out(trial *t, heap *h, int which, const saved *was)
+{
+    qdbg_status status = QDBG_E_NOMEM;
+    for (uint64_t k = 1; status != QDBG_OK; k++) {
+        heap_arm(h, k, k % 2);
+        status = repair(t->m, &t->s.set, which);
+        heap_arm(h, 0, false);
+        assert_true(status == QDBG_OK || status == QDBG_E_NOMEM);
+        assert_true(params_same(t->m, was));
+    }
+}
+
+/* Cancelled at every report of progress, until there is none left. */
+static void cancel(trial *t, stopper *s, int which, const saved *was)
+{
+    qdbg_status status = QDBG_E_CANCELLED;
+    for (uint64_t k = 1; status != QDBG_OK; k++) {
+        *s = (stopper){0, k};
+        status = repair(t->m, &t->s.set, which);
+        assert_true(status == QDBG_OK || status == QDBG_E_CANCELLED);
+        assert_true(params_same(t->m, was));
+    }
+    *s = (stopper){0, 0};
+}
+
+static void fail_network(qdbg_ctx *ctx, heap *h, stopper *s, uint64_t seed)
+{
+    qdbg_graph *g = random_net(ctx, seed);
+    if (!g)
+        return;
+    trial t = {.m = builtin_model(g), .s = samples_make(ctx, g, 2 * N_SAMPLES, N_SAMPLES, 0)};
+    saved was = params_save(t.m);
+    for (int which = 0; which < 3 && repair(t.m, &t.s.set, 0) == QDBG_OK; which++) {
+        run_out(&t, h, which, &was);
+        cancel(&t, s, which, &was);
+    }
+    params_free(&was);
+    samples_free(&t.s);
+    qdbg_model_destroy(t.m);
+    qdbg_graph_destroy(g);
+}
+
+static void failures_leave_no_trace(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 0; seed < n_networks / 50; seed++) {
+        heap h;
+        stopper s = {0, 0};
+        qdbg_ctx *ctx;
+        qdbg_ctx_options o = QDBG_CTX_OPTIONS_INIT;
+        heap_init(&h);
+        qdbg_allocator allocator = heap_allocator(&h);
+        o.threads = 2;
+        o.allocator = &allocator;
+        o.progress = stop;
+        o.progress_user = &s;
+        assert_ok(qdbg_ctx_create(&o, &ctx));
+        fail_network(ctx, &h, &s, first_seed + seed);
+        heap_end(&h, ctx);
+    }
+}
+
 int main(int argc, char **argv)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(functions_stay)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(functions_stay),
+                                       cmocka_unit_test(failures_leave_no_trace)};
     if (argc > 1)
         n_networks = strtoull(argv[1], NULL, 10);
     if (argc > 2)
