@@ -539,6 +539,37 @@ static void misfits_are_told_after_a_log_that_calls_the_library(void **state)
     qdbg_ctx_destroy(ctx);
 }
 
+/* Long chains of them, of an input and of a parameter, the latter added from the end: time does not
+ * grow with the square of their length. */
+static void long_chains_of_identities_are_followed(void **state)
+{
+    enum { LENGTH = 100000 };
+    static uint32_t copy[LENGTH + 1];
+    static const float two[] = {1, 2};
+    qdbg_ctx *ctx = make_ctx(1);
+    qdbg_graph *g = make_graph(ctx, 13);
+    uint32_t x = make_input(g, "x", DIMS(1, 2));
+    char name[16];
+    (void)state;
+    copy[0] = make_param(g, "p", DIMS(2), two);
+    for (int i = 1; i <= LENGTH; i++) {
+        snprintf(name, sizeof name, "c%d", i);
+        copy[i] = plain_value(g, name);
+        snprintf(name, sizeof name, "x%d", i);
+        x = make_node(g, "Identity", name, &x, 1, NULL);
+    }
+    for (int i = LENGTH; i > 0; i--) {
+        snprintf(name, sizeof name, "n%d", i);
+        assert_ok(qdbg_graph_add_node(g, "Identity", name, &copy[i - 1], 1, &copy[i], 1, NULL));
+    }
+    uint32_t node;
+    make_finish(g, make_node(g, "Add", "y", VALUES(x, copy[LENGTH]), &node));
+    assert_int_equal(qdbg_graph_node_count(g), LENGTH + 1);
+    assert_int_equal(node_info(g, LENGTH).inputs[1], copy[0]);
+    qdbg_graph_destroy(g);
+    qdbg_ctx_destroy(ctx);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -557,6 +588,7 @@ int main(void)
         cmocka_unit_test(copies_of_parameters_are_the_parameters),
         cmocka_unit_test(other_identities_stay),
         cmocka_unit_test(misfits_are_told_after_a_log_that_calls_the_library),
+        cmocka_unit_test(long_chains_of_identities_are_followed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

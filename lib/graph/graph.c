@@ -561,8 +561,9 @@ qdbg_status qdbg_graph_finish(qdbg_graph *g)
     if (status != QDBG_OK)
         return status;
     g->broken = true;
-    qdbg__topology_resolve_copies(g);
-    status = qdbg__topology_sort(g);
+    status = qdbg__topology_resolve_copies(g);
+    if (status == QDBG_OK)
+        status = qdbg__topology_sort(g);
     if (status == QDBG_OK)
         status = adopt_shapes(g);
     if (status != QDBG_OK)

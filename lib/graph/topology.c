@@ -32,34 +32,50 @@ static qdbg_status check_sources(const qdbg_graph *g)
 
 /* ---- copies of parameters ---- */
 
-/* The parameter that a value is a copy of, through any number of Identity nodes; or itself. */
-static uint32_t original_of(const qdbg_graph *g, uint32_t value)
+/* What a value is a copy of by an Identity, or QDBG_NONE. */
+static uint32_t copied_by(const qdbg_graph *g, uint32_t value)
 {
-    uint32_t v = value;
-    for (size_t hops = 0; hops <= g->n_nodes; hops++) { /* there may be cycles yet */
-        uint32_t producer = g->values[v].producer;
-        if (producer == QDBG_NONE)
-            return g->values[v].is_param ? v : value;
-        const qdbg__node *n = &g->nodes[producer];
-        if (!qdbg__node_is(n, "Identity") || n->n_in != 1 || n->n_out != 1 || n->in[0] == QDBG_NONE)
-            return value;
-        v = n->in[0];
-    }
-    return value;
+    uint32_t producer = g->values[value].producer;
+    if (producer == QDBG_NONE)
+        return QDBG_NONE;
+    const qdbg__node *n = &g->nodes[producer];
+    return qdbg__node_is(n, "Identity") && n->n_in == 1 && n->n_out == 1 ? n->in[0] : QDBG_NONE;
 }
 
-static bool is_idle_copy(const qdbg_graph *g, const qdbg__node *n)
+/* originals[v]: the parameter that v is a copy of, through any number of Identity nodes; or v. Each
+ * value is gone through twice at most, in whatever order nodes were added; there may be cycles. */
+static void find_originals(const qdbg_graph *g, uint32_t *originals)
+{
+    for (uint32_t v = 0; v < g->n_values; v++)
+        originals[v] = QDBG_NONE;
+    for (uint32_t v = 0; v < g->n_values; v++) {
+        uint32_t end = v, next;
+        while (originals[end] == QDBG_NONE && (next = copied_by(g, end)) != QDBG_NONE) {
+            originals[end] = end;
+            end = next;
+        }
+        if (originals[end] == QDBG_NONE)
+            originals[end] = end;
+        uint32_t found = originals[end];
+        if (!g->values[found].is_param)
+            continue;
+        for (uint32_t at = v; at != end; at = copied_by(g, at))
+            originals[at] = found;
+    }
+}
+
+static bool is_idle_copy(const qdbg_graph *g, const qdbg__node *n, const uint32_t *originals)
 {
     return qdbg__node_is(n, "Identity") && n->n_out == 1 && n->out[0] != QDBG_NONE &&
-           !g->values[n->out[0]].is_output && original_of(g, n->out[0]) != n->out[0];
+           !g->values[n->out[0]].is_output && originals[n->out[0]] != n->out[0];
 }
 
-static void drop_idle_copies(qdbg_graph *g)
+static void drop_idle_copies(qdbg_graph *g, const uint32_t *originals)
 {
     size_t kept = 0;
     for (size_t i = 0; i < g->n_nodes; i++) {
         qdbg__node n = g->nodes[i];
-        if (is_idle_copy(g, &n)) {
+        if (is_idle_copy(g, &n, originals)) {
             g->values[n.out[0]].producer = QDBG_NONE;
             qdbg__node_free(g->ctx, &n);
             continue;
@@ -72,13 +88,19 @@ static void drop_idle_copies(qdbg_graph *g)
     g->n_nodes = kept;
 }
 
-void qdbg__topology_resolve_copies(qdbg_graph *g)
+qdbg_status qdbg__topology_resolve_copies(qdbg_graph *g)
 {
+    uint32_t *originals = qdbg__alloc(g->ctx, g->n_values, sizeof *originals);
+    if (!originals)
+        return g->ctx->error_status;
+    find_originals(g, originals);
     for (size_t i = 0; i < g->n_nodes; i++)
         for (uint32_t k = 0; k < g->nodes[i].n_in; k++)
             if (g->nodes[i].in[k] != QDBG_NONE)
-                g->nodes[i].in[k] = original_of(g, g->nodes[i].in[k]);
-    drop_idle_copies(g);
+                g->nodes[i].in[k] = originals[g->nodes[i].in[k]];
+    drop_idle_copies(g, originals);
+    qdbg__free(g->ctx, originals, g->n_values, sizeof *originals);
+    return QDBG_OK;
 }
 
 /* ---- order ---- */
