@@ -50,7 +50,8 @@ typedef struct qdbg_equalize qdbg_equalize;
  * Needs calibration data and a guard. */
 #define QDBG_EQUALIZE_BEST 2
 
-/** Change nothing; only tell what would be done. */
+/** Change nothing; only tell what would be done. The guard is not asked, so that BEST tells what
+ * ACTIVATIONS would do with the same `balance`. */
 #define QDBG_EQUALIZE_ADVISE 1u
 
 /** Options of qdbg_equalize_run(); a zero field means its default. */
@@ -80,10 +81,12 @@ QDBG_API void qdbg_equalize_options_init(qdbg_equalize_options *options);
 #define QDBG_EQUALIZE_REVERTED 1 /**< undone by the guard or qdbg_equalize_undo() */
 #define QDBG_EQUALIZE_OPERATOR \
     2 /**< left: `node` does not keep factors (absorption: shifts), or is not known */
-#define QDBG_EQUALIZE_CLIP                                                                 \
-    3                          /**< left: `node` clips to one number for all channels: see \
-                                    qdbg_graph_expose_clips() */
-#define QDBG_EQUALIZE_SHARED 4 /**< left: something else reads a parameter of `node`, too */
+#define QDBG_EQUALIZE_CLIP                                        \
+    3 /**< left: `node` clips to one number for all channels: see \
+           qdbg_graph_expose_clips(); absorption: to zero from above, too */
+#define QDBG_EQUALIZE_SHARED                                                                   \
+    4 /**< left: something else reads a parameter of `node`, too; absorption: or `node` has no \
+           bias, or is not the joint's only producer */
 #define QDBG_EQUALIZE_NORM 5   /**< left: `node` is a BatchNormalization that is not folded */
 #define QDBG_EQUALIZE_OUTPUT 6 /**< left: an input or output of the graph must stay as it is */
 #define QDBG_EQUALIZE_SHAPE                                                              \
