@@ -184,6 +184,29 @@ static uint32_t resized(path *p)
     return layer(p, "d", y, 3, 6);
 }
 
+/* As many channels as before, each between two of those. */
+static uint32_t resized_channels(path *p)
+{
+    float scales[] = {1, 1.1f, 1, 1};
+    uint32_t in[] = {p->r, QDBG_NONE, make_param(p->g, "scales", DIMS(4), scales)}, node;
+    uint32_t y = make_node(p->g, "Resize", "up", in, 3, &node);
+    assert_ok(qdbg_graph_set_string(p->g, node, "mode", "linear"));
+    return layer(p, "d", y, 3, 6);
+}
+
+static uint32_t cropped_channels(path *p)
+{
+    float roi[] = {0, 0.2f, 0, 0, 1, 0.8f, 1, 1}, scales[] = {1, 1, 1, 1};
+    uint32_t in[] = {p->r, make_param(p->g, "roi", DIMS(8), roi),
+                     make_param(p->g, "scales", DIMS(4), scales)},
+             node;
+    uint32_t y = make_node(p->g, "Resize", "up", in, 3, &node);
+    assert_ok(qdbg_graph_set_string(p->g, node, "mode", "linear"));
+    assert_ok(
+        qdbg_graph_set_string(p->g, node, "coordinate_transformation_mode", "tf_crop_and_resize"));
+    return layer(p, "d", y, 3, 6);
+}
+
 /* Bounds by position behind a flattening. */
 static uint32_t clipped_positions(path *p)
 {
@@ -342,6 +365,8 @@ static const struct path_case {
     {"every other channel", every_other, QDBG_EQUALIZE_OPERATOR, 6, 0, "a"},
     {"gate", gated, QDBG_EQUALIZE_OPERATOR, 6, 0, "gate"},
     {"channels shifted", shifted_channels, QDBG_EQUALIZE_OPERATOR, 6, 0, "pad"},
+    {"resized channels", resized_channels, QDBG_EQUALIZE_OPERATOR, 6, 0, "up"},
+    {"cropped channels", cropped_channels, QDBG_EQUALIZE_OPERATOR, 6, 0, "up"},
     {"over channels", over_channels, QDBG_EQUALIZE_OPERATOR, 6, 0, "m"},
     {"sum with one number", scalar_sum, QDBG_EQUALIZE_SHAPE, 6, 0, "a"},
 };

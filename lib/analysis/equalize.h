@@ -101,6 +101,18 @@ void qdbg__joints_bend(qdbg__joints *joints, uint32_t value);
 
 qdbg_status qdbg__joints_take_node(qdbg__joints *joints, uint32_t node);
 
+/* Is the operator one of those? The list ends in NULL. */
+bool qdbg__node_is_in(const qdbg__node *node, const char *const *types);
+/* Is f(x / s) = f(x) / s for each channel by itself, s > 0? */
+bool qdbg__keeps_factors(const qdbg_graph *graph, const qdbg__node *node);
+
+/* Integers of attribute `name` or of constant input `input`; -1: there are none, -2: they cannot be
+ * had. */
+#define QDBG__MOST_INTS (2 * QDBG_MAX_RANK)
+int32_t qdbg__read_ints(const qdbg_graph *graph, const qdbg__node *node, const char *name,
+                        uint32_t input, int64_t *to);
+int64_t qdbg__axis_of(const qdbg_graph *graph, uint32_t value, int64_t axis);
+
 /* Does the normalization, which is constant, multiply by 1 and take nothing off? */
 qdbg_status qdbg__norm_is_folded(qdbg_model *model, const qdbg__node *norm, size_t channels,
                                  bool *folded);

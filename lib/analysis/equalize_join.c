@@ -212,43 +212,6 @@ static qdbg_status take_clip(qdbg__joints *j, uint32_t node)
 
 /* ---- channels at other places ---- */
 
-#define MOST_INTS (2 * QDBG_MAX_RANK)
-
-/* Integers of attribute `name` or of constant input `input`; -1: there are none, -2: they cannot be
- * had. */
-static int32_t read_ints(const qdbg_graph *g, const qdbg__node *n, const char *name, uint32_t input,
-                         int64_t *to)
-{
-    const int64_t *ints;
-    if (qdbg__node_attr(n, name)) {
-        uint32_t count = qdbg__attr_ints(n, name, &ints);
-        for (uint32_t i = 0; i < count && i < MOST_INTS; i++)
-            to[i] = ints[i];
-        return count <= MOST_INTS ? (int32_t)count : -2;
-    }
-    if (input >= n->n_in || n->in[input] == QDBG_NONE)
-        return -1;
-    const qdbg__value *v = &g->values[n->in[input]];
-    size_t size = v->dtype == QDBG_I64 ? sizeof(int64_t) : sizeof(int32_t);
-    if (!v->is_param || (v->dtype != QDBG_I64 && v->dtype != QDBG_I32) ||
-        v->bytes > MOST_INTS * size)
-        return -2;
-    for (size_t i = 0; i < v->bytes / size; i++) {
-        int32_t narrow = 0;
-        if (v->dtype == QDBG_I64)
-            memcpy(&to[i], (const char *)v->data + i * size, size);
-        else
-            memcpy(&narrow, (const char *)v->data + i * size, size);
-        to[i] = v->dtype == QDBG_I64 ? to[i] : (int64_t)narrow;
-    }
-    return (int32_t)(v->bytes / size);
-}
-
-static int64_t axis_of(const qdbg_graph *g, uint32_t value, int64_t axis)
-{
-    return axis < 0 ? axis + (int64_t)g->values[value].rank : axis;
-}
-
 /* Elements of a sample; 0: not known. */
 static size_t sample_size(const qdbg__value *v)
 {
@@ -298,7 +261,7 @@ static qdbg_status take_concat(qdbg__joints *j, uint32_t node)
     const qdbg_graph *g = j->model->graph;
     const qdbg__node *n = node_at(j, node);
     uint32_t y = n->out[0];
-    bool by_channel = axis_of(g, y, qdbg__attr_int(n, "axis", 1)) == 1;
+    bool by_channel = qdbg__axis_of(g, y, qdbg__attr_int(n, "axis", 1)) == 1;
     int64_t at = 0;
     qdbg_status status = QDBG_OK;
     if (n->in[0] != QDBG_NONE)
@@ -340,7 +303,7 @@ static qdbg_status take_split(qdbg__joints *j, uint32_t node)
 {
     const qdbg_graph *g = j->model->graph;
     const qdbg__node *n = node_at(j, node);
-    bool by_channel = axis_of(g, n->in[0], qdbg__attr_int(n, "axis", 0)) == 1;
+    bool by_channel = qdbg__axis_of(g, n->in[0], qdbg__attr_int(n, "axis", 0)) == 1;
     size_t at = 0;
     qdbg_status status = QDBG_OK;
     for (uint32_t i = 0; i < n->n_out && status == QDBG_OK; i++) {
@@ -356,14 +319,15 @@ static qdbg_status take_slice(qdbg__joints *j, uint32_t node)
 {
     const qdbg_graph *g = j->model->graph;
     const qdbg__node *n = node_at(j, node);
-    int64_t starts[MOST_INTS], axes[MOST_INTS], steps[MOST_INTS], first = 0;
-    int32_t n_starts = read_ints(g, n, "starts", 1, starts);
-    int32_t n_axes = read_ints(g, n, "axes", 3, axes), n_steps = read_ints(g, n, "steps", 4, steps);
+    int64_t starts[QDBG__MOST_INTS], axes[QDBG__MOST_INTS], steps[QDBG__MOST_INTS], first = 0;
+    int32_t n_starts = qdbg__read_ints(g, n, "starts", 1, starts);
+    int32_t n_axes = qdbg__read_ints(g, n, "axes", 3, axes),
+            n_steps = qdbg__read_ints(g, n, "steps", 4, steps);
     if (n_starts < 0 || n_axes == -2 || n_steps == -2 || (n_axes >= 0 && n_axes != n_starts) ||
         (n_steps >= 0 && n_steps != n_starts))
         return hold_all(j, node, QDBG_EQUALIZE_OPERATOR);
     for (int32_t i = 0; i < n_starts; i++) {
-        int64_t axis = axis_of(g, n->in[0], n_axes < 0 ? i : axes[i]);
+        int64_t axis = qdbg__axis_of(g, n->in[0], n_axes < 0 ? i : axes[i]);
         if (axis != 1)
             continue;
         if (n_steps >= 0 && steps[i] != 1)
@@ -375,68 +339,6 @@ static qdbg_status take_slice(qdbg__joints *j, uint32_t node)
 }
 
 /* ---- the rest ---- */
-
-/* Zeros only, and none as new channels. */
-static bool pad_keeps_factors(const qdbg_graph *g, const qdbg__node *n)
-{
-    int64_t pads[MOST_INTS];
-    uint32_t rank = g->values[n->in[0]].rank;
-    int32_t count = read_ints(g, n, "pads", 1, pads);
-    if (rank < 2 || count != 2 * (int32_t)rank || pads[1] != 0 || pads[1 + rank] != 0 ||
-        (n->n_in > 3 && n->in[3] != QDBG_NONE) || qdbg__attr_float(n, "value", 0) != 0)
-        return false;
-    if (strcmp(qdbg__attr_string(n, "mode", "constant"), "constant") != 0)
-        return true;
-    if (n->n_in < 3 || n->in[2] == QDBG_NONE)
-        return true;
-    const qdbg__value *v = &g->values[n->in[2]];
-    float zero = 1;
-    if (!v->is_param || v->dtype != QDBG_F32 || v->bytes != sizeof zero)
-        return false;
-    memcpy(&zero, v->data, sizeof zero);
-    return zero == 0;
-}
-
-/* Over positions only. */
-static bool reduces_positions(const qdbg_graph *g, const qdbg__node *n)
-{
-    int64_t axes[MOST_INTS];
-    int32_t count = read_ints(g, n, "axes", 1, axes);
-    if (count < 1 || g->values[n->in[0]].rank == QDBG_RANK_UNKNOWN)
-        return false;
-    for (int32_t i = 0; i < count; i++)
-        if (axis_of(g, n->in[0], axes[i]) < 2)
-            return false;
-    return true;
-}
-
-static bool is_in(const qdbg__node *n, const char *const *types)
-{
-    for (; *types; types++)
-        if (qdbg__node_is(n, *types))
-            return true;
-    return false;
-}
-
-/* Is f(x / s) = f(x) / s for each channel by itself, s > 0? */
-static bool keeps_factors(const qdbg_graph *g, const qdbg__node *n)
-{
-    static const char *const plain[] = {
-        "Relu",    "LeakyRelu",   "Identity",          "Dropout",       "Neg", "Abs",
-        "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", NULL};
-    static const char *const reductions[] = {"ReduceMean", "ReduceMax", "ReduceMin", "ReduceSum",
-                                             NULL};
-    const int64_t *perm;
-    if (qdbg__node_is(n, "Pad"))
-        return pad_keeps_factors(g, n);
-    if (qdbg__node_is(n, "PRelu"))
-        return n->n_in > 1 && n->in[1] != QDBG_NONE && g->values[n->in[1]].is_param;
-    if (qdbg__node_is(n, "Transpose"))
-        return qdbg__attr_ints(n, "perm", &perm) > 1 && perm[0] == 0 && perm[1] == 1;
-    if (qdbg__node_is(n, "Resize") || qdbg__node_is(n, "Upsample"))
-        return qdbg__attr_float(n, "extrapolation_value", 0) == 0;
-    return is_in(n, plain) || (is_in(n, reductions) && reduces_positions(g, n));
-}
 
 /* One value in, one out. */
 static bool is_unary(const qdbg_graph *g, const qdbg__node *n)
@@ -460,11 +362,11 @@ static qdbg_status take_unary(qdbg__joints *j, uint32_t node)
         return take_clip(j, node);
     if (qdbg__node_is(n, "Slice"))
         return take_slice(j, node);
-    if (is_in(n, reshapes))
+    if (qdbg__node_is_in(n, reshapes))
         return take_reshape(j, node);
-    if (!keeps_factors(j->model->graph, n))
+    if (!qdbg__keeps_factors(j->model->graph, n))
         return hold_all(j, node, QDBG_EQUALIZE_OPERATOR);
-    if (is_in(n, bends))
+    if (qdbg__node_is_in(n, bends))
         qdbg__joints_bend(j, n->in[0]);
     return pass(j, node);
 }
@@ -484,7 +386,7 @@ qdbg_status qdbg__joints_take_node(qdbg__joints *j, uint32_t node)
         single = single && n->out[i] == QDBG_NONE;
     if (single && qdbg__node_is(n, "Concat"))
         return take_concat(j, node);
-    if (single && is_in(n, sums))
+    if (single && qdbg__node_is_in(n, sums))
         return take_sum(j, node);
     if (single && is_constant_product(g, n))
         return take_product(j, node);
