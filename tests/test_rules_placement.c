@@ -488,6 +488,19 @@ static void rules_may_go_after_creation(void **state)
     rules_expect_absent(w, "c", QDBG_ABSENT_NOT, "");
 }
 
+/* The last one's output keeps its quantizer also where it would keep its input's encoding. */
+static void a_supergroup_may_end_in_picking(void **state)
+{
+    rules_world *w = *state;
+    static const char *const ops[] = {"Conv", "Relu", "MaxPool"};
+    assert_ok(qdbg_rules_add_supergroup(w->rules, ops, 3));
+    uint32_t r = rules_one(w, "Relu", "r", rules_conv(w, "c", rules_image(w, "x"), false));
+    rules_host_sim(w, rules_one(w, "Flatten", "f", rules_pool(w, "MaxPool", "m", r)));
+    rules_expect(w, "x c.w[0] m");
+    rules_expect_absent(w, "r", QDBG_ABSENT_FUSED, "fused into 'm' (Relu, MaxPool)");
+    rules_expect_absent(w, "f", QDBG_ABSENT_SHARED, "shares the encoding of 'm'");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -523,6 +536,7 @@ int main(void)
         TEST(a_bias_that_two_read_is_left),
         TEST(absences_tell_numbers_too),
         TEST(rules_may_go_after_creation),
+        TEST(a_supergroup_may_end_in_picking),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

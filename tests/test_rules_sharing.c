@@ -393,12 +393,68 @@ static void switches_are_each_ones_own(void **state)
     free(with_both);
 }
 
+/* Relu cannot be negative, Tanh can: the grid of both has to hold what either has. */
+static void a_grid_without_negatives_is_not_shared_with_what_has_them(void **state)
+{
+    rules_world *w = *state;
+    qdbg_rule_defaults d = QDBG_RULE_DEFAULTS_INIT;
+    assert_ok(qdbg_rules_get_defaults(w->rules, &d));
+    d.output_symmetric = QDBG_RULE_YES;
+    assert_ok(qdbg_rules_set_defaults(w->rules, &d));
+    two_branches(w);
+    rules_calibrate(w);
+    check_union(w);
+    assert_int_equal(rules_info(w, "a").spec.is_signed, QDBG_SIGNED);
+    assert_true(rules_encoding(w, "b", 0).min < -1);
+}
+
+static void a_grid_without_negatives_is_shared_by_those_that_have_none(void **state)
+{
+    rules_world *w = *state;
+    qdbg_rule_defaults d = QDBG_RULE_DEFAULTS_INIT;
+    assert_ok(qdbg_rules_get_defaults(w->rules, &d));
+    d.output_symmetric = QDBG_RULE_YES;
+    assert_ok(qdbg_rules_set_defaults(w->rules, &d));
+    uint32_t x = rules_image(w, "x"), a = rules_one(w, "Relu", "a", x);
+    uint32_t b = rules_one(w, "Sigmoid", "b", x);
+    rules_sim(w, rules_concat(w, "k", (const uint32_t[]){a, b}, 2));
+    rules_expect(w, "x a b=a");
+    assert_int_equal(rules_info(w, "a").spec.is_signed, QDBG_UNSIGNED);
+    assert_int_equal(rules_info(w, "b").spec.is_signed, QDBG_UNSIGNED);
+}
+
+/* Time that grows with the cube of the group was minutes here. */
+static void a_large_group_takes_no_time(void **state)
+{
+    rules_world *w = *state;
+    uint32_t x = rules_image(w, "x");
+    rules_preset(w, "tflite");
+    for (int i = 0; i < 1500; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "t%d", i);
+        uint32_t t = rules_one(w, "Tanh", name, x);
+        snprintf(name, sizeof name, "m%d", i);
+        x = rules_two(w, "Max", name, x, t);
+    }
+    rules_sim(w, x);
+    uint32_t n = qdbg_sim_quantizer_count(w->sim);
+    assert_int_equal(n, 3001);
+    assert_int_equal(rules_info(w, "m1499").group, 0);
+    for (uint32_t i = 0; i < n; i += 100)
+        assert_ok(qdbg_sim_set_range(w->sim, i, -1, (float)i));
+    assert_true(rules_encoding(w, "x", 0).max > 2800);
+    assert_true(rules_encoding(w, "m1499", 0).max > 2800);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(chains_that_pick_elements_keep_the_first_encoding),
         TEST(chains_behind_nothing_have_nothing),
         TEST(chains_can_be_asked_to_begin),
+        TEST(a_grid_without_negatives_is_not_shared_with_what_has_them),
+        TEST(a_grid_without_negatives_is_shared_by_those_that_have_none),
+        TEST(a_large_group_takes_no_time),
         TEST(resize_shares_where_it_picks),
         TEST(resize_shares_where_it_is_told_to),
         TEST(concat_has_no_quantizer_but_its_inputs_share),

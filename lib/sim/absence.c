@@ -13,12 +13,10 @@ static const char *op_type_of(const qdbg_graph *g, uint32_t node)
     return node == QDBG_NONE ? "" : g->nodes[node].op_type;
 }
 
-static uint32_t quantizer_on(const qdbg_sim *sim, uint32_t value)
+uint32_t qdbg__sim_quantizer_on(const qdbg_sim *sim, uint32_t value)
 {
-    for (uint32_t i = 0; value != QDBG_NONE && i < sim->n; i++)
-        if (sim->quantizers[i].place.value == value)
-            return i;
-    return QDBG_NONE;
+    const qdbg__absence *a = &sim->absent[value];
+    return a->reason == QDBG_ABSENT_NOT ? a->other : QDBG_NONE;
 }
 
 /* The last node of the group that a value is fused into; the operators on the way are listed. */
@@ -86,13 +84,13 @@ static void tell(const qdbg_sim *sim, uint32_t value, qdbg_absence_info *info, q
     const qdbg__absence *a = &sim->absent[value];
     switch (a->reason) {
     case QDBG_ABSENT_NOT:
-        info->quantizer = quantizer_on(sim, value);
+        info->quantizer = qdbg__sim_quantizer_on(sim, value);
         break;
     case QDBG_ABSENT_FUSED:
         info->node = tell_group(sim, value, t);
         break;
     case QDBG_ABSENT_SHARED:
-        info->quantizer = quantizer_on(sim, a->other);
+        info->quantizer = qdbg__sim_quantizer_on(sim, a->other);
         qdbg__text_addf(t, "shares the encoding of '%s'", g->values[a->other].name);
         break;
     case QDBG_ABSENT_RULE:

@@ -51,11 +51,23 @@ static void derive(qdbg_sim *sim, qdbg__quantizer *q)
 
 void qdbg__sim_derive_biases(qdbg_sim *sim, size_t i)
 {
-    for (size_t k = 0; k < sim->n; k++) {
+    uint32_t k = sim->quantizers[i].biases;
+    while (k != QDBG_NONE) {
         qdbg__quantizer *q = &sim->quantizers[k];
-        if (qdbg__is_bias(q) && (q->place.from_input == i || q->place.from_weight == i))
-            derive(sim, q);
+        derive(sim, q);
+        k = q->place.from_input == i ? q->next_by_input : q->next_by_weight;
     }
+}
+
+/* Its sources are to know it. */
+static void enlist(qdbg_sim *sim, size_t i)
+{
+    qdbg__quantizer *q = &sim->quantizers[i];
+    uint32_t *by_input = &sim->quantizers[q->place.from_input].biases;
+    uint32_t *by_weight = &sim->quantizers[q->place.from_weight].biases;
+    q->next_by_input = *by_input;
+    q->next_by_weight = *by_weight;
+    *by_input = *by_weight = (uint32_t)i;
 }
 
 qdbg_status qdbg__sim_prepare_bias(qdbg_sim *sim, size_t i)
@@ -71,6 +83,7 @@ qdbg_status qdbg__sim_prepare_bias(qdbg_sim *sim, size_t i)
     q->grids = q->encodings ? qdbg__alloc(sim->ctx, n, sizeof *q->grids) : NULL;
     if (q->grids) {
         q->n_room = n;
+        enlist(sim, i);
         return QDBG_OK;
     }
     qdbg__free(sim->ctx, q->encodings, n, sizeof *q->encodings);

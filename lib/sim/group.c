@@ -4,13 +4,6 @@
 
 #include "encode.h"
 
-static bool in_group(const qdbg_sim *sim, size_t i, size_t k)
-{
-    return i == k || (sim->quantizers[i].place.kind == QDBG_ACTIVATION &&
-                      sim->quantizers[k].place.kind == QDBG_ACTIVATION &&
-                      sim->quantizers[i].place.group == sim->quantizers[k].place.group);
-}
-
 /* The range of one of them; min > max where it never was finite. */
 static qdbg_status range_of(qdbg_sim *sim, const qdbg__quantizer *q, const qdbg_observer *o,
                             qdbg__range_work **work, bool *known, qdbg__span *span)
@@ -46,11 +39,10 @@ qdbg_status qdbg__sim_shared_range(qdbg_sim *sim, size_t i, const qdbg_observer 
     qdbg__span all = {1, 0};
     qdbg_status status = QDBG_OK;
     *known = true;
-    for (size_t k = 0; k < sim->n && status == QDBG_OK && *known; k++) {
+    for (uint32_t k = sim->quantizers[i].place.group; k != QDBG_NONE && status == QDBG_OK && *known;
+         k = sim->quantizers[k].place.next) {
         const qdbg__quantizer *q = &sim->quantizers[k];
         qdbg__span one;
-        if (!in_group(sim, i, k))
-            continue;
         status = range_of(sim, q, observers ? &observers[k] : &q->observer, &work, known, &one);
         if (status == QDBG_OK && *known)
             unite(&all, one);
@@ -62,12 +54,15 @@ qdbg_status qdbg__sim_shared_range(qdbg_sim *sim, size_t i, const qdbg_observer 
 
 /* ---- many at once ---- */
 
+/* Whoever is chosen chooses the first of the group, and that one all. */
 static void choose_groups(const qdbg_sim *sim, uint8_t *chosen)
 {
     for (size_t i = 0; i < sim->n; i++)
-        for (size_t k = 0; chosen[i] && sim->quantizers[i].place.shared && k < sim->n; k++)
-            if (!chosen[k] && in_group(sim, i, k))
-                chosen[k] = 1;
+        if (chosen[i] && !chosen[sim->quantizers[i].place.group])
+            chosen[sim->quantizers[i].place.group] = 1;
+    for (size_t i = 0; i < sim->n; i++)
+        if (!chosen[i] && chosen[sim->quantizers[i].place.group])
+            chosen[i] = 1;
 }
 
 static qdbg_status copy(qdbg_ctx *ctx, const qdbg__encodings *from, qdbg__encodings *to)
@@ -103,17 +98,23 @@ qdbg_status qdbg__sim_make_many(qdbg_sim *sim, uint8_t *chosen, const qdbg_obser
 
 qdbg_status qdbg__sim_encode_group(qdbg_sim *sim, size_t i)
 {
-    uint8_t *chosen = qdbg__alloc(sim->ctx, sim->n, 1);
-    qdbg__encodings *made = chosen ? qdbg__alloc(sim->ctx, sim->n, sizeof *made) : NULL;
-    qdbg_status status = made ? QDBG_OK : sim->ctx->error_status;
-    if (status == QDBG_OK) {
-        chosen[i] = 1;
-        status = qdbg__sim_make_many(sim, chosen, NULL, made);
-    }
-    for (size_t k = 0; k < sim->n && status == QDBG_OK; k++)
-        if (chosen[k])
-            qdbg__sim_adopt_encodings(sim, k, &made[k]);
-    qdbg__free(sim->ctx, made, sim->n, sizeof *made);
-    qdbg__free(sim->ctx, chosen, sim->n, 1);
+    uint32_t first = sim->quantizers[i].place.group;
+    qdbg__encodings made, *copies = NULL;
+    size_t n = 0, done = 0;
+    for (uint32_t k = first; k != QDBG_NONE; k = sim->quantizers[k].place.next)
+        n++;
+    qdbg_status status = qdbg__sim_make_encodings(sim, first, NULL, NULL, &made);
+    if (status != QDBG_OK)
+        return status;
+    copies = qdbg__alloc(sim->ctx, n, sizeof *copies);
+    status = copies ? QDBG_OK : sim->ctx->error_status;
+    for (size_t k = 0; k < n && status == QDBG_OK; k++)
+        status = copy(sim->ctx, &made, &copies[k]);
+    for (uint32_t k = first; k != QDBG_NONE && status == QDBG_OK; k = sim->quantizers[k].place.next)
+        qdbg__sim_adopt_encodings(sim, k, &copies[done++]);
+    for (size_t k = 0; copies && k < n; k++)
+        qdbg__encodings_free(sim->ctx, &copies[k]);
+    qdbg__free(sim->ctx, copies, n, sizeof *copies);
+    qdbg__encodings_free(sim->ctx, &made);
     return status;
 }

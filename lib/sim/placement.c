@@ -134,9 +134,11 @@ qdbg_status qdbg__place_add(qdbg__placer *p, const qdbg__place *place)
     if (status != QDBG_OK)
         return status;
     p->fates[place->value].place = (uint32_t)out->n;
-    out->absent[place->value] = (qdbg__absence){.reason = QDBG_ABSENT_NOT};
+    out->absent[place->value] =
+        (qdbg__absence){.reason = QDBG_ABSENT_NOT, .other = (uint32_t)out->n};
     out->at[out->n] = *place;
     out->at[out->n].group = (uint32_t)out->n;
+    out->at[out->n].next = QDBG_NONE;
     out->n++;
     return QDBG_OK;
 }

@@ -16,6 +16,7 @@ typedef struct qdbg__place {
     float fixed_min, fixed_max;
     bool shared;                      /* others have the same encoding */
     uint32_t group;                   /* the first place that has the same encoding */
+    uint32_t next;                    /* the next of the group, or QDBG_NONE */
     uint32_t from_input, from_weight; /* a bias's scale is the product of these places' ... */
     double factor;                    /* ... times this */
 } qdbg__place;
@@ -26,8 +27,8 @@ typedef struct qdbg__absence {
     uint8_t section; /* QDBG__SECTION_: which rule */
     uint8_t role;    /* of a parameter: QDBG__ROLE_ */
     bool by_name;    /* of a parameter: the rule gives its name, not its role */
-    uint32_t other;  /* fused: node; shared: value that has the quantizer; source: value without;
-                        parameters: node that reads it */
+    uint32_t other;  /* there is one: its place; fused: node; shared: value that has the quantizer;
+                        source: value without;  parameters: node that reads it */
 } qdbg__absence;
 
 enum {

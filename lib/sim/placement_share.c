@@ -29,10 +29,13 @@ static int32_t sharing_of(const qdbg__placer *p, const qdbg__node *n)
 
 /* ---- groups of values ---- */
 
-static uint32_t first_of(const qdbg__placer *p, uint32_t value)
+/* The way is halved for those who ask next. */
+static uint32_t first_of(qdbg__placer *p, uint32_t value)
 {
-    while (p->fates[value].group != value)
+    while (p->fates[value].group != value) {
+        p->fates[value].group = p->fates[p->fates[value].group].group;
         value = p->fates[value].group;
+    }
     return value;
 }
 
@@ -80,7 +83,8 @@ static qdbg_status share_input(qdbg__placer *p, const qdbg__node *n, uint32_t va
         keep(p, value, root);
         return QDBG_OK;
     }
-    if (picks(n) && !p->fates[value].forced) {
+    bool ends_group = p->fates[n->in[0]].fused != QDBG_NONE; /* its quantizer is the group's */
+    if (picks(n) && !p->fates[value].forced && !ends_group) {
         absent(p, value, QDBG_ABSENT_SOURCE, n->in[0]);
         return QDBG_OK;
     }
@@ -148,6 +152,23 @@ qdbg_status qdbg__place_outputs(qdbg__placer *p, uint32_t node)
 
 /* ---- groups of places ---- */
 
+static bool is_positive(const qdbg__place *place)
+{
+    return place->symmetry != QDBG_ASYMMETRIC && place->is_signed == QDBG_UNSIGNED;
+}
+
+/* Place `i` joins a group behind `last`. The leader's grid becomes that of all, but for one that
+ * holds nothing below zero: this suits the group only where it suits each of them. */
+static void follow(qdbg__places *out, uint32_t leader, uint32_t last, uint32_t i)
+{
+    qdbg__place *at = out->at;
+    at[leader].shared = at[i].shared = true;
+    at[i].group = leader;
+    at[last].next = i;
+    if (is_positive(&at[leader]) && !is_positive(&at[i]))
+        at[leader].is_signed = QDBG_SIGNED;
+}
+
 void qdbg__place_groups(qdbg__placer *p)
 {
     qdbg__places *out = p->out;
@@ -157,12 +178,12 @@ void qdbg__place_groups(qdbg__placer *p)
             continue;
         if (first->leader == QDBG_NONE)
             first->leader = i;
-        qdbg__place *leader = &out->at[first->leader];
-        out->at[i].group = first->leader;
-        if (leader != &out->at[i]) {
-            leader->shared = out->at[i].shared = true;
-            out->at[i].symmetry = leader->symmetry;
-            out->at[i].is_signed = leader->is_signed;
-        }
+        else
+            follow(out, first->leader, first->last, i);
+        first->last = i;
+    }
+    for (uint32_t i = 0; i < out->n; i++) {
+        out->at[i].symmetry = out->at[out->at[i].group].symmetry;
+        out->at[i].is_signed = out->at[out->at[i].group].is_signed;
     }
 }

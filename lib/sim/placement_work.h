@@ -17,6 +17,7 @@ typedef struct qdbg__fate {
     uint32_t root;               /* value whose quantizer's encoding it has, or QDBG_NONE */
     uint32_t group;              /* roots: chain to the first value of the group */
     uint32_t leader;             /* first of a group: the first place in it, or QDBG_NONE */
+    uint32_t last;               /* likewise: the last place so far */
     uint32_t place;              /* its quantizer, or QDBG_NONE */
     const qdbg__op_entry *asked; /* operator type whose input it is, and which asked for it */
 } qdbg__fate;

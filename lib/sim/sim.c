@@ -65,6 +65,7 @@ static void set_up(qdbg_ctx *ctx, qdbg__quantizer *q, const qdbg__place *place,
     bool weight = place->kind == QDBG_WEIGHT;
     uint32_t bits = weight ? o->weight_bits : o->activation_bits;
     q->place = *place;
+    q->biases = QDBG_NONE;
     q->enabled = true;
     q->spec = (qdbg_quant_spec)QDBG_QUANT_SPEC_INIT;
     q->spec.bits = bits ? bits : 8;
@@ -92,10 +93,12 @@ static qdbg_status prepare_biases(qdbg_sim *sim)
 static qdbg_status encode_activations(qdbg_sim *sim)
 {
     qdbg_status status = QDBG_OK;
-    for (size_t i = 0; i < sim->n && status == QDBG_OK; i++)
-        if (sim->quantizers[i].range.method == QDBG_RANGE_BATCH_NORM ||
-            sim->quantizers[i].place.fixed)
+    for (size_t i = 0; i < sim->n && status == QDBG_OK; i++) {
+        const qdbg__place *place = &sim->quantizers[i].place;
+        bool first = place->kind == QDBG_ACTIVATION && place->group == i;
+        if (first)
             status = qdbg__sim_encode(sim, i);
+    }
     return status;
 }
 
@@ -216,10 +219,7 @@ uint32_t qdbg_sim_find_quantizer(const qdbg_sim *sim, const char *name)
     if (!sim || !name)
         return QDBG_NONE;
     uint32_t value = qdbg_graph_find_value(sim->model->graph, name);
-    for (uint32_t i = 0; value != QDBG_NONE && i < sim->n; i++)
-        if (sim->quantizers[i].place.value == value)
-            return i;
-    return QDBG_NONE;
+    return value == QDBG_NONE ? QDBG_NONE : qdbg__sim_quantizer_on(sim, value);
 }
 
 /* ---- change ---- */
@@ -319,24 +319,16 @@ static qdbg_status pick_fresh(qdbg_sim *sim, uint32_t index, qdbg__quantizer **q
 }
 
 /* What is given to one quantizer is given to all that share its encoding. */
-static bool has_same_encoding(const qdbg__quantizer *a, const qdbg__quantizer *b)
-{
-    return a == b || (a->place.shared && b->place.shared && a->place.group == b->place.group);
-}
-
 static void put_spec(qdbg_sim *sim, const qdbg__quantizer *q, const qdbg_quant_spec *spec)
 {
-    for (size_t i = 0; i < sim->n; i++)
-        if (has_same_encoding(&sim->quantizers[i], q))
-            sim->quantizers[i].spec = *spec;
+    for (uint32_t i = q->place.group; i != QDBG_NONE; i = sim->quantizers[i].place.next)
+        sim->quantizers[i].spec = *spec;
 }
 
 static void put_range(qdbg_sim *sim, const qdbg__quantizer *q, bool custom, float min, float max)
 {
-    for (size_t i = 0; i < sim->n; i++) {
+    for (uint32_t i = q->place.group; i != QDBG_NONE; i = sim->quantizers[i].place.next) {
         qdbg__quantizer *other = &sim->quantizers[i];
-        if (!has_same_encoding(other, q))
-            continue;
         other->custom = custom;
         other->custom_min = min;
         other->custom_max = max;

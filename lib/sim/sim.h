@@ -32,6 +32,8 @@ typedef struct qdbg__quantizer {
     qdbg__grid *grids;        /* likewise */
     uint32_t n_grids;
     uint32_t n_room; /* biases: elements */
+    uint32_t biases; /* the first bias whose scale comes from this one, or QDBG_NONE */
+    uint32_t next_by_input, next_by_weight; /* biases: the next with the same source */
     qdbg__fakequant fq;
     float *quantized; /* weights: the fake-quantized elements, made when needed */
     bool quantized_valid;
@@ -47,6 +49,9 @@ struct qdbg_sim {
     qdbg__absence *absent;  /* [graph->n_values] */
     char *absence_text;     /* told last; or NULL */
 };
+
+/* The quantizer on a value or parameter, or QDBG_NONE. */
+uint32_t qdbg__sim_quantizer_on(const qdbg_sim *sim, uint32_t value);
 
 /* Bring weight encodings up to date with the model's parameters. */
 qdbg_status qdbg__sim_refresh(qdbg_sim *sim);
