@@ -18,10 +18,12 @@ static const char everything[] =
     " \"dtype\": \"float\"}}, {}]},"
     " \"params\": {\"bias\": {\"is_quantized\": \"False\"}, \"odd\": {}},"
     " \"op_type\": {\"Softmax\": {\"encoding_constraints\": {\"min\": 0.0, \"max\": 1.0}},"
+    " \"Relu\": {\"encoding_constraints\": {\"min\": 0.5}},"
     " \"Foo\": {}, \"Gemm\": {\"is_input_quantized\": \"True\", \"is_output_quantized\": \"True\","
     " \"is_symmetric\": \"True\", \"per_channel_quantization\": \"False\", \"supported_kernels\":"
     " [], \"params\": {\"weight\": {\"is_symmetric\": \"False\"}}}},"
-    " \"supergroups\": [{\"op_list\": [\"Conv\", \"Relu\"]}, {\"op_list\": [\"A\", \"B\", \"C\"]}],"
+    " \"supergroup_pass_list\": [\"LayerNormalization\", \"MatmulAdd\"], \"supergroups\": "
+    "[{\"op_list\": [\"Conv\", \"Relu\"]}, {\"op_list\": [\"A\", \"B\", \"C\"]}],"
     " \"model_input\": {\"is_input_quantized\": \"True\"},"
     " \"model_output\": {\"is_output_quantized\": \"False\"},"
     " \"qdebug\": {\"rounding\": \"nearest_up\", \"activation_signed\": \"True\","
@@ -95,6 +97,8 @@ static void everything_is_understood(void **state)
     assert_int_equal(o.sharing, QDBG_SHARE_INPUT);
     assert_ok(qdbg_rules_get_op(w->rules, "Softmax", &o));
     assert_true(o.has_range == 1 && o.min == 0 && o.max == 1);
+    assert_ok(qdbg_rules_get_op(w->rules, "Relu", &o));
+    assert_true(o.has_range == QDBG_RULE_MIN && o.min == 0.5 && o.max == 0);
     assert_ok(qdbg_rules_get_param(w->rules, "Gemm", "weight", &p));
     assert_int_equal(p.symmetric, QDBG_RULE_NO);
     assert_string_equal(qdbg_rules_supergroup_op(w->rules, 1, 2), "C");
@@ -119,6 +123,30 @@ static void aimet_gets_what_it_reads_or_nothing(void **state)
     assert_fails(w->ctx, qdbg_rules_write(w->rules, 0, NULL, 1, &length), QDBG_E_INVALID, "text");
     assert_fails(w->ctx, qdbg_rules_write(w->rules, 0, text, 1, NULL), QDBG_E_INVALID, "length");
     assert_int_equal(qdbg_rules_write(NULL, 0, text, 1, &length), QDBG_E_INVALID);
+}
+
+static void aimet_refuses(rules_world *w, const char *json, const char *why)
+{
+    char text[4096];
+    size_t length;
+    rules_json(w, json);
+    assert_ok(qdbg_rules_write(w->rules, 0, text, sizeof text, &length));
+    assert_fails(w->ctx, qdbg_rules_write(w->rules, QDBG_RULES_AIMET, text, sizeof text, &length),
+                 QDBG_E_UNSUPPORTED, why);
+}
+
+static void what_aimet_refuses_is_not_written_for_it(void **state)
+{
+    rules_world *w = *state;
+    aimet_refuses(w, "{\"defaults\": {\"ops\": {\"is_output_quantized\": \"False\"}}}", "outputs");
+    aimet_refuses(w, "{\"model_input\": {\"is_input_quantized\": \"False\"}}", "graph inputs");
+    aimet_refuses(w, "{\"model_output\": {\"is_output_quantized\": \"False\"}}", "graph outputs");
+    aimet_refuses(w, "{\"defaults\": {\"supported_kernels\": []}}", "supported_kernels");
+    aimet_refuses(w, "{\"op_type\": {\"A\": {\"supported_kernels\": [{}]}}}", "supported_kernels");
+    aimet_refuses(w,
+                  "{\"defaults\": {\"supported_kernels\": [{\"activation\":"
+                  " {\"bitwidth\": 8, \"dtype\": \"int\"}}]}}",
+                  "supported_kernels");
 }
 
 static void missing_sections_say_nothing(void **state)
@@ -190,7 +218,9 @@ static void wrong_kinds_are_refused_by_their_path(void **state)
     refused(w, "{\"op_type\": {\"S\": {\"encoding_constraints\": {\"min\": \"0\"}}}}",
             "op_type.S.encoding_constraints.min: wants a number");
     refused(w, "{\"op_type\": {\"S\": {\"encoding_constraints\": {\"min\": 1e39}}}}", "a number");
-    refused(w, "{\"op_type\": {\"S\": {\"encoding_constraints\": {\"min\": 0}}}}", "min and max");
+    refused(w, "{\"op_type\": {\"S\": {\"encoding_constraints\": {\"max\": 0}}}}", "min and max");
+    refused(w, "{\"supergroup_pass_list\": {}}", "supergroup_pass_list: wants an array");
+    refused(w, "{\"supergroup_pass_list\": [\"A\", 1]}", "supergroup_pass_list[1]: wants the name");
     refused(w, "{\"op_type\": {\"S\": {\"encoding_constraints\": {\"min\": 1, \"max\": 0}}}}",
             "min and max");
     refused(w, "{\"qdebug\": {\"rounding\": \"down\"}}", "qdebug.rounding: wants \"nearest_even\"");
@@ -310,6 +340,7 @@ int main(void)
         TEST(everything_goes_round),
         TEST(everything_is_understood),
         TEST(aimet_gets_what_it_reads_or_nothing),
+        TEST(what_aimet_refuses_is_not_written_for_it),
         TEST(missing_sections_say_nothing),
         TEST(unknown_keys_are_refused_by_their_path),
         TEST(wrong_kinds_are_refused_by_their_path),

@@ -488,6 +488,23 @@ static void rules_may_go_after_creation(void **state)
     rules_expect_absent(w, "c", QDBG_ABSENT_NOT, "");
 }
 
+static void a_rule_may_fix_the_lower_end_alone(void **state)
+{
+    rules_world *w = *state;
+    qdbg_op_rule rule = QDBG_OP_RULE_INIT;
+    rule.has_range = QDBG_RULE_MIN;
+    rule.min = -4;
+    assert_ok(qdbg_rules_set_op(w->rules, "Tanh", &rule));
+    rules_sim(w, rules_one(w, "Tanh", "t", rules_image(w, "x")));
+    assert_int_equal(rules_info(w, "t").has_fixed_range, QDBG_RULE_MIN);
+    assert_int_equal(rules_info(w, "t").n_encodings, 0); /* the upper end is not known yet */
+    rules_calibrate(w);
+    qdbg_quantizer_info t = rules_info(w, "t");
+    qdbg_encoding want = QDBG_ENCODING_INIT, got = rules_encoding(w, "t", 0);
+    assert_ok(qdbg_encoding_from_range(w->ctx, &t.spec, -4, t.observed_max, &want));
+    assert_memory_equal(&got, &want, sizeof got);
+}
+
 /* The last one's output keeps its quantizer also where it would keep its input's encoding. */
 static void a_supergroup_may_end_in_picking(void **state)
 {
@@ -537,6 +554,7 @@ int main(void)
         TEST(absences_tell_numbers_too),
         TEST(rules_may_go_after_creation),
         TEST(a_supergroup_may_end_in_picking),
+        TEST(a_rule_may_fix_the_lower_end_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -74,7 +74,8 @@ static void put_note(const listing *l, uint32_t index, const qdbg_quantizer_info
     } else if (q->group != index) {
         printf("shares the encoding of ");
         put_quoted(l, q->group);
-    } else if (q->has_fixed_range && qdbg_sim_encoding(l->sim, index, 0, &e) == QDBG_OK) {
+    } else if (q->has_fixed_range == QDBG_RULE_RANGE &&
+               qdbg_sim_encoding(l->sim, index, 0, &e) == QDBG_OK) {
         printf("fixed, %.6g to %.6g", (double)e.min, (double)e.max);
     }
 }

@@ -99,11 +99,14 @@ QDBG_API int32_t qdbg_rules_equal(const qdbg_rules *a, const qdbg_rules *b);
  * "is_symmetric"; "strict_symmetric", "unsigned_symmetric", "per_channel_quantization",
  * "hw_version", "supported_kernels"), "params", "op_type" ("is_input_quantized",
  * "is_output_quantized", "is_symmetric", "params", "per_channel_quantization", "supported_kernels",
- * "encoding_constraints": "min", "max"), "supergroups" ("op_list"), "model_input"
- * ("is_input_quantized") and "model_output" ("is_output_quantized"). Answers are the strings "True"
- * and "False"; an op_type's "is_input_quantized" can only be "True". A section that is missing says
- * nothing. Anything else is refused by its path, such as "op_type.Conv.foo". "hw_version" and
- * "supported_kernels" are kept and written, but nothing follows from them.
+ * "encoding_constraints": "min", "max"), "supergroups" ("op_list"), "supergroup_pass_list",
+ * "model_input" ("is_input_quantized") and "model_output" ("is_output_quantized"). Answers are the
+ * strings "True" and "False"; an op_type's "is_input_quantized" can only be "True". A section that
+ * is missing says nothing. Anything else is refused by its path, such as "op_type.Conv.foo".
+ * "hw_version", "supported_kernels" and "supergroup_pass_list" are kept and written, but nothing
+ * follows from them. (Of the passes that AIMET 2 has, "MatmulAdd" is what every rule set does.
+ * "LayerNormalization", "RMSNormalization" and "MaskedSoftmax" find these operators where they are
+ * spelled out in simpler ones; here the simpler ones have quantizers.)
  *
  * One section is ours, "qdebug", for what the format cannot say: "rounding" ("nearest_even",
  * "nearest_up", "nearest_away"), "activation_signed", "weight_signed" (of asymmetric grids), and
@@ -128,7 +131,8 @@ QDBG_API qdbg_status qdbg_rules_load_memory(qdbg_ctx *ctx, const void *data, siz
 QDBG_API qdbg_status qdbg_rules_load_file(qdbg_ctx *ctx, const char *path, qdbg_rules **out);
 
 /** For qdbg_rules_write(): only what AIMET reads. It refuses files that have the section "qdebug",
- * which is written where the rules say something that needs it. */
+ * which is written where the rules say something that needs it; an answer "False" for the defaults'
+ * "is_output_quantized", for "model_input" and for "model_output"; and some kernels. */
 #define QDBG_RULES_AIMET 1u
 
 /**
@@ -185,6 +189,9 @@ QDBG_API qdbg_status qdbg_rules_set_defaults(qdbg_rules *rules, const qdbg_rule_
 #define QDBG_SHARE_INPUT 2 /**< outputs share the first input's encoding */
 #define QDBG_SHARE_ALL 3   /**< all float32 inputs and outputs share one encoding */
 
+#define QDBG_RULE_RANGE 1u /**< both ends are told */
+#define QDBG_RULE_MIN 2u   /**< the lower end is; the upper one is the range method's */
+
 /** What is said of operators of a type; zero means "not said". */
 typedef struct qdbg_op_rule {
     uint32_t struct_size;     /**< sizeof(qdbg_op_rule) */
@@ -197,10 +204,11 @@ typedef struct qdbg_op_rule {
                                    quantizer, with the shared encoding; with QDBG_SHARE_INPUT they
                                    have one wherever the input has, but for an output_quantized of
                                    QDBG_RULE_NO */
-    uint32_t has_range;       /**< 1: the outputs' range is `min` to `max` whatever is observed */
+    uint32_t has_range;       /**< QDBG_RULE_RANGE or QDBG_RULE_MIN: the outputs' range is `min` to
+                                   `max`, or begins at `min`, whatever is observed */
     uint32_t reserved;
     double min; /**< finite, min <= max */
-    double max;
+    double max; /**< zero for QDBG_RULE_MIN */
 } qdbg_op_rule;
 
 #define QDBG_OP_RULE_INIT                                         \

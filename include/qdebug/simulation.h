@@ -25,7 +25,8 @@
  * per channel. There is no encoding before all of them are calibrated.
  *
  * Ranges that rules fix (Softmax 0 to 1) need no calibration, and outrank range methods; a range of
- * the caller's outranks them.
+ * the caller's outranks them. Where a rule fixes the lower end alone, the upper one is the range
+ * method's.
  *
  * A new simulation has every quantizer enabled; activations have no encoding before
  * qdbg_sim_calibrate() or qdbg_sim_set_range().
@@ -126,7 +127,8 @@ typedef struct qdbg_quantizer_info {
     qdbg_range_options range; /**< how its range is chosen */
     uint32_t group; /**< the first quantizer that shares its encoding; its own number where none
                          does */
-    uint32_t has_fixed_range; /**< 1 when a rule tells its range */
+    uint32_t has_fixed_range; /**< QDBG_RULE_RANGE or QDBG_RULE_MIN: a rule tells its range or the
+                                   lower end of it; else 0 */
     uint32_t from_input; /**< biases: the quantizers whose scales make its own; else QDBG_NONE */
     uint32_t from_weight;
 } qdbg_quantizer_info;
@@ -244,7 +246,8 @@ QDBG_API qdbg_status qdbg_sim_set_spec(qdbg_sim *sim, uint32_t index, const qdbg
  */
 QDBG_API qdbg_status qdbg_sim_set_range(qdbg_sim *sim, uint32_t index, float min, float max);
 
-/** Go back from qdbg_sim_set_range() to what was observed, or to what a rule fixes. */
+/** Go back from qdbg_sim_set_range() to what was observed, or to what a rule fixes.
+ * @return QDBG_OK; QDBG_E_NOT_FOUND; QDBG_E_NOMEM; QDBG_E_LIMIT; QDBG_E_CALLBACK */
 QDBG_API qdbg_status qdbg_sim_clear_range(qdbg_sim *sim, uint32_t index);
 
 /**

@@ -213,13 +213,24 @@ static qdbg_status make_weight(qdbg_sim *sim, const qdbg__quantizer *q, const fl
 qdbg_status qdbg__sim_given_range(qdbg_sim *sim, const qdbg__quantizer *q, bool *found,
                                   qdbg__span *span)
 {
-    *found = q->custom || q->place.fixed;
+    *found = q->custom || q->place.fixed == QDBG_RULE_RANGE;
     *span = q->custom ? (qdbg__span){q->custom_min, q->custom_max}
                       : (qdbg__span){q->place.fixed_min, q->place.fixed_max};
     if (*found || q->range.method != QDBG_RANGE_BATCH_NORM)
         return QDBG_OK;
-    return qdbg__sim_batch_norm_range(sim, q->place.value, qdbg__range_defaults(&q->range).sigmas,
-                                      found, span);
+    qdbg_status status = qdbg__sim_batch_norm_range(
+        sim, q->place.value, qdbg__range_defaults(&q->range).sigmas, found, span);
+    if (status == QDBG_OK && *found)
+        qdbg__sim_fix_min(q, span);
+    return status;
+}
+
+void qdbg__sim_fix_min(const qdbg__quantizer *q, qdbg__span *span)
+{
+    if (q->place.fixed != QDBG_RULE_MIN)
+        return;
+    span->min = q->place.fixed_min;
+    span->max = fmaxf(span->max, span->min);
 }
 
 bool qdbg__sim_observed_enough(const qdbg__quantizer *q, const qdbg_observer *o)
@@ -228,6 +239,15 @@ bool qdbg__sim_observed_enough(const qdbg__quantizer *q, const qdbg_observer *o)
     return o->ranges && (per_channel || o->n_channels == 1) &&
            o->axis == q->spec.axis * per_channel &&
            !(qdbg__range_needs(q->range.method) & ~o->collect);
+}
+
+static qdbg_status choose(const qdbg__quantizer *q, const qdbg_observer *o, qdbg__range_work *work,
+                          uint32_t channel, qdbg__span *span)
+{
+    qdbg_status status = qdbg__observer_choose(o, work, channel, &q->range, &q->spec, span);
+    if (status == QDBG_OK)
+        qdbg__sim_fix_min(q, span);
+    return status;
 }
 
 /* By channels, of which there are as many as were observed. */
@@ -248,7 +268,7 @@ static qdbg_status make_channels(qdbg_sim *sim, const qdbg__quantizer *q, const 
     for (uint32_t c = 0; c < out->n && status == QDBG_OK; c++) {
         qdbg__span span = range;
         if (!given && o->ranges[c].min <= o->ranges[c].max)
-            status = qdbg__observer_choose(o, work, c, &q->range, &q->spec, &span);
+            status = choose(q, o, work, c, &span);
         out->at[c] = qdbg__sim_encoding_of(q, span);
     }
     qdbg__free(sim->ctx, work, 1, sizeof *work);

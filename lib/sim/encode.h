@@ -42,6 +42,9 @@ qdbg_encoding qdbg__sim_encoding_of(const qdbg__quantizer *q, qdbg__span span);
 qdbg_status qdbg__sim_given_range(qdbg_sim *sim, const qdbg__quantizer *q, bool *found,
                                   qdbg__span *span);
 
+/* A range that was chosen, where a rule fixes the lower end of it. */
+void qdbg__sim_fix_min(const qdbg__quantizer *q, qdbg__span *span);
+
 /* Is what was observed enough for the quantizer's method and granularity? */
 bool qdbg__sim_observed_enough(const qdbg__quantizer *q, const qdbg_observer *observer);
 

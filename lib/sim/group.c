@@ -20,7 +20,10 @@ static qdbg_status range_of(qdbg_sim *sim, const qdbg__quantizer *q, const qdbg_
         if (!*work)
             return sim->ctx->error_status;
     }
-    return qdbg__observer_choose(o, *work, 0, &q->range, &q->spec, span);
+    status = qdbg__observer_choose(o, *work, 0, &q->range, &q->spec, span);
+    if (status == QDBG_OK)
+        qdbg__sim_fix_min(q, span);
+    return status;
 }
 
 static void unite(qdbg__span *all, qdbg__span one)

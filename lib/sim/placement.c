@@ -186,7 +186,7 @@ qdbg_status qdbg__place_activation(qdbg__placer *p, uint32_t value)
     qdbg__place place = {.value = value, .node = node, .kind = QDBG_ACTIVATION};
     set_grid(p, &place, f->asked ? f->asked : op);
     if (op && op->said.has_range) {
-        place.fixed = true;
+        place.fixed = op->said.has_range;
         place.fixed_min = (float)op->said.min;
         place.fixed_max = (float)op->said.max;
     }

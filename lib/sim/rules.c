@@ -43,6 +43,7 @@ static void drop_group(qdbg_ctx *ctx, qdbg__supergroup *group)
     for (size_t i = 0; i < group->n && group->ops; i++)
         qdbg__strfree(ctx, group->ops[i]);
     qdbg__free(ctx, group->ops, group->n, sizeof *group->ops);
+    *group = (qdbg__supergroup){NULL, 0};
 }
 
 void qdbg_rules_destroy(qdbg_rules *r)
@@ -58,6 +59,7 @@ void qdbg_rules_destroy(qdbg_rules *r)
     qdbg__free(ctx, r->groups, r->groups_capacity, sizeof *r->groups);
     qdbg__free(ctx, r->computes.at, r->computes.capacity, sizeof *r->computes.at);
     drop_params(ctx, &r->params);
+    drop_group(ctx, &r->passes);
     qdbg__strfree(ctx, r->hw_version);
     qdbg__free(ctx, r, 1, sizeof *r);
 }
@@ -196,6 +198,8 @@ static qdbg_status copy_all(const qdbg_rules *from, qdbg_rules *to)
         status = copy_params(to->ctx, &from->params, &to->params);
     if (status == QDBG_OK)
         status = copy_ops(from, to);
+    if (status == QDBG_OK)
+        status = qdbg__rules_set_passes(to, (const char *const *)from->passes.ops, from->passes.n);
     for (size_t i = 0; i < from->n_groups && status == QDBG_OK; i++)
         status = qdbg_rules_add_supergroup(to, (const char *const *)from->groups[i].ops,
                                            (uint32_t)from->groups[i].n);
@@ -283,7 +287,8 @@ int32_t qdbg_rules_equal(const qdbg_rules *a, const qdbg_rules *b)
 {
     if (!a || !b || memcmp(&a->defaults, &b->defaults, sizeof a->defaults) != 0 ||
         !same_text(a->hw_version, b->hw_version) || !same_computes(&a->computes, &b->computes) ||
-        !same_params(&a->params, &b->params) || a->n_ops != b->n_ops || a->n_groups != b->n_groups)
+        !same_params(&a->params, &b->params) || !same_group(&a->passes, &b->passes) ||
+        a->n_ops != b->n_ops || a->n_groups != b->n_groups)
         return 0;
     for (size_t i = 0; i < a->n_ops; i++)
         if (!same_op(&a->ops[i], &b->ops[i]))
@@ -345,14 +350,19 @@ qdbg_status qdbg_rules_get_op(const qdbg_rules *rules, const char *op_type, qdbg
     return QDBG_OK;
 }
 
+static bool range_good(const qdbg_op_rule *r)
+{
+    if (r->has_range == QDBG_RULE_RANGE)
+        return isfinite((float)r->min) && isfinite((float)r->max) && r->min <= r->max;
+    return r->has_range == 0 || (r->has_range == QDBG_RULE_MIN && isfinite((float)r->min));
+}
+
 static bool op_rule_good(const qdbg_op_rule *r)
 {
     return r && r->struct_size == sizeof *r && r->reserved == 0 &&
            (r->input_quantized == QDBG_RULE_UNSET || r->input_quantized == QDBG_RULE_YES) &&
            is_answer(r->output_quantized) && is_answer(r->symmetric) && is_answer(r->per_channel) &&
-           r->sharing >= QDBG_SHARE_UNSET && r->sharing <= QDBG_SHARE_ALL && r->has_range <= 1 &&
-           (!r->has_range ||
-            (isfinite((float)r->min) && isfinite((float)r->max) && r->min <= r->max));
+           r->sharing >= QDBG_SHARE_UNSET && r->sharing <= QDBG_SHARE_ALL && range_good(r);
 }
 
 qdbg_status qdbg_rules_set_op(qdbg_rules *rules, const char *op_type, const qdbg_op_rule *rule)
@@ -366,8 +376,10 @@ qdbg_status qdbg_rules_set_op(qdbg_rules *rules, const char *op_type, const qdbg
     if (!op)
         return rules->ctx->error_status;
     op->said = *rule;
-    if (!rule->has_range)
-        op->said.min = op->said.max = 0;
+    if (rule->has_range == 0)
+        op->said.min = 0;
+    if (rule->has_range != QDBG_RULE_RANGE)
+        op->said.max = 0;
     return QDBG_OK;
 }
 
@@ -414,6 +426,33 @@ qdbg_status qdbg_rules_set_param(qdbg_rules *rules, const char *op_type, const c
 
 /* ---- supergroups ---- */
 
+static qdbg_status copy_names(qdbg_ctx *ctx, const char *const *names, size_t n,
+                              qdbg__supergroup *out)
+{
+    qdbg__supergroup made = {qdbg__alloc(ctx, n, sizeof *made.ops), n};
+    qdbg_status status = made.ops ? QDBG_OK : ctx->error_status;
+    for (size_t i = 0; i < n && status == QDBG_OK; i++) {
+        made.ops[i] = qdbg__strdup(ctx, names[i]);
+        status = made.ops[i] ? QDBG_OK : ctx->error_status;
+    }
+    if (status == QDBG_OK)
+        *out = made;
+    else
+        drop_group(ctx, &made);
+    return status;
+}
+
+qdbg_status qdbg__rules_set_passes(qdbg_rules *r, const char *const *names, size_t n)
+{
+    qdbg__supergroup made = {NULL, 0};
+    qdbg_status status = n > 0 ? copy_names(r->ctx, names, n, &made) : QDBG_OK;
+    if (status != QDBG_OK)
+        return status;
+    drop_group(r->ctx, &r->passes);
+    r->passes = made;
+    return QDBG_OK;
+}
+
 qdbg_status qdbg_rules_add_supergroup(qdbg_rules *r, const char *const *op_types, uint32_t n)
 {
     if (!r)
@@ -428,16 +467,9 @@ qdbg_status qdbg_rules_add_supergroup(qdbg_rules *r, const char *const *op_types
         qdbg__reserve(r->ctx, &r->groups, &r->groups_capacity, r->n_groups + 1, sizeof *r->groups);
     if (status != QDBG_OK)
         return status;
-    qdbg__supergroup group = {qdbg__alloc(r->ctx, n, sizeof *group.ops), n};
-    status = group.ops ? QDBG_OK : r->ctx->error_status;
-    for (uint32_t i = 0; i < n && status == QDBG_OK; i++) {
-        group.ops[i] = qdbg__strdup(r->ctx, op_types[i]);
-        status = group.ops[i] ? QDBG_OK : r->ctx->error_status;
-    }
+    status = copy_names(r->ctx, op_types, n, &r->groups[r->n_groups]);
     if (status == QDBG_OK)
-        r->groups[r->n_groups++] = group;
-    else
-        drop_group(r->ctx, &group);
+        r->n_groups++;
     return status;
 }
 

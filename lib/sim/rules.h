@@ -56,6 +56,7 @@ struct qdbg_rules {
     size_t n_ops, ops_capacity;
     qdbg__supergroup *groups; /* [n_groups] */
     size_t n_groups, groups_capacity;
+    qdbg__supergroup passes; /* names; kept for the file's sake */
 };
 
 qdbg_status qdbg__rules_new(qdbg_ctx *ctx, qdbg_rules **out);
@@ -68,6 +69,9 @@ qdbg__op_entry *qdbg__rules_op(qdbg_rules *rules, const char *op_type);
 const qdbg__param_entry *qdbg__rules_find_param(const qdbg__param_entries *entries,
                                                 const char *name);
 qdbg__param_entry *qdbg__rules_param(qdbg_ctx *ctx, qdbg__param_entries *entries, const char *name);
+
+/* Replace the names of passes. */
+qdbg_status qdbg__rules_set_passes(qdbg_rules *rules, const char *const *names, size_t n);
 
 qdbg_status qdbg__rules_add_compute(qdbg_ctx *ctx, qdbg__computes *computes, qdbg__compute compute);
 

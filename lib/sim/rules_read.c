@@ -253,9 +253,10 @@ static qdbg_status read_range(qdbg_rules *r, const where *at, const json_t *valu
     qdbg_status status = read_members(r, at, value, read_range_end, said);
     if (status != QDBG_OK)
         return status;
-    said->has_range = 1;
-    if (!json_object_get(value, "min") || !json_object_get(value, "max") || said->min > said->max)
-        return fail_at(r, at, "wants min and max, in this order");
+    bool both = json_object_get(value, "max") != NULL;
+    said->has_range = both ? QDBG_RULE_RANGE : QDBG_RULE_MIN;
+    if (!json_object_get(value, "min") || (both && said->min > said->max))
+        return fail_at(r, at, "wants min, or min and max, in this order");
     return QDBG_OK;
 }
 
@@ -304,6 +305,15 @@ static qdbg_status read_group_op(qdbg_rules *r, const where *at, const json_t *v
     return QDBG_OK;
 }
 
+static qdbg_status read_pass(qdbg_rules *r, const where *at, const json_t *value, void *to)
+{
+    const char ***next = to;
+    if (!json_is_string(value))
+        return fail_at(r, at, "wants the name of a pass");
+    *(*next)++ = json_string_value(value);
+    return QDBG_OK;
+}
+
 static qdbg_status read_op_list(qdbg_rules *r, const where *at, const json_t *value)
 {
     size_t n = json_array_size(value); /* 0 where it is none */
@@ -330,6 +340,19 @@ static qdbg_status read_group(qdbg_rules *r, const where *at, const json_t *valu
     qdbg_status status = read_members(r, at, value, read_group_member, to);
     if (status == QDBG_OK && !json_object_get(value, "op_list"))
         return fail_at(r, at, "wants an op_list");
+    return status;
+}
+
+static qdbg_status read_passes(qdbg_rules *r, const where *at, const json_t *value)
+{
+    size_t n = json_array_size(value); /* 0 where it is none */
+    const char **names = qdbg__alloc(r->ctx, n, sizeof *names), **next = names;
+    if (!names)
+        return r->ctx->error_status;
+    qdbg_status status = read_elements(r, at, value, read_pass, &next);
+    if (status == QDBG_OK)
+        status = qdbg__rules_set_passes(r, names, n);
+    qdbg__free(r->ctx, names, n, sizeof *names);
     return status;
 }
 
@@ -401,6 +424,8 @@ static qdbg_status read_section(qdbg_rules *r, const where *at, const json_t *va
         return read_members(r, at, value, read_op, NULL);
     if (strcmp(at->key, "supergroups") == 0)
         return read_elements(r, at, value, read_group, NULL);
+    if (strcmp(at->key, "supergroup_pass_list") == 0)
+        return read_passes(r, at, value);
     if (strcmp(at->key, "model_input") == 0)
         return read_members(r, at, value, read_model_input, NULL);
     if (strcmp(at->key, "model_output") == 0)

@@ -152,11 +152,23 @@ static void write_op(writer *w, const qdbg__op_entry *op)
         open_member(w, "encoding_constraints", "{");
         write_key(w, "min");
         qdbg__text_double(&w->text, op->said.min);
-        write_key(w, "max");
-        qdbg__text_double(&w->text, op->said.max);
+        if (op->said.has_range == QDBG_RULE_RANGE) {
+            write_key(w, "max");
+            qdbg__text_double(&w->text, op->said.max);
+        }
         close(w, "}");
     }
     close(w, "}");
+}
+
+static void write_names(writer *w, const char *key, const qdbg__supergroup *names)
+{
+    write_key(w, key);
+    for (size_t i = 0; i < names->n; i++) {
+        qdbg__text_add(&w->text, i ? ", " : "[");
+        write_string(w, names->ops[i]);
+    }
+    qdbg__text_add(&w->text, "]");
 }
 
 static void write_groups(writer *w, const qdbg_rules *r)
@@ -165,12 +177,7 @@ static void write_groups(writer *w, const qdbg_rules *r)
     for (size_t i = 0; i < r->n_groups; i++) {
         begin_line(w);
         open(w, "{");
-        write_key(w, "op_list");
-        for (size_t k = 0; k < r->groups[i].n; k++) {
-            qdbg__text_add(&w->text, k ? ", " : "[");
-            write_string(w, r->groups[i].ops[k]);
-        }
-        qdbg__text_add(&w->text, "]");
+        write_names(w, "op_list", &r->groups[i]);
         close(w, "}");
     }
     close(w, "]");
@@ -191,6 +198,35 @@ static const char *extra(const qdbg_rules *r)
         if (r->ops[i].said.sharing != QDBG_SHARE_UNSET)
             return "how operators share encodings";
     return NULL;
+}
+
+static bool bits_good(const qdbg__bits *b)
+{
+    return b->bits == 32 || b->bits == 16 || (!b->is_float && (b->bits == 8 || b->bits == 4));
+}
+
+static bool computes_good(const qdbg__computes *c, bool wants_param)
+{
+    for (size_t i = 0; i < c->n; i++)
+        if (!bits_good(&c->at[i].activation) ||
+            ((wants_param || c->at[i].param.bits) && !bits_good(&c->at[i].param)))
+            return false;
+    return c->n > 0 || !c->said;
+}
+
+/* What AIMET refuses, or NULL. */
+static const char *refused(const qdbg_rules *r)
+{
+    if (r->defaults.output_quantized == QDBG_RULE_NO)
+        return "that outputs are not quantized by default";
+    if (r->defaults.model_input == QDBG_RULE_NO)
+        return "that graph inputs are not quantized";
+    if (r->defaults.model_output == QDBG_RULE_NO)
+        return "that graph outputs are not quantized";
+    bool good = computes_good(&r->computes, true);
+    for (size_t i = 0; i < r->n_ops && good; i++)
+        good = computes_good(&r->ops[i].computes, false);
+    return good ? extra(r) : "such supported_kernels";
 }
 
 static void write_own(writer *w, const qdbg_rules *r)
@@ -228,6 +264,8 @@ static void write_all(writer *w, const qdbg_rules *r)
     for (size_t i = 0; i < r->n_ops; i++)
         write_op(w, &r->ops[i]);
     close(w, "}");
+    if (r->passes.n > 0)
+        write_names(w, "supergroup_pass_list", &r->passes);
     write_groups(w, r);
     open_member(w, "model_input", "{");
     write_answer(w, "is_input_quantized", r->defaults.model_input);
@@ -261,8 +299,8 @@ qdbg_status qdbg_rules_write(const qdbg_rules *r, uint32_t flags, char *text, si
     qdbg__clear_error(r->ctx);
     if ((!text && size > 0) || !length || (flags & ~QDBG_RULES_AIMET))
         return qdbg__fail(r->ctx, QDBG_E_INVALID, "text or length is NULL, or flags are unknown");
-    if ((flags & QDBG_RULES_AIMET) && extra(r))
-        return qdbg__fail(r->ctx, QDBG_E_UNSUPPORTED, "AIMET's format cannot say %s", extra(r));
+    if ((flags & QDBG_RULES_AIMET) && refused(r))
+        return qdbg__fail(r->ctx, QDBG_E_UNSUPPORTED, "AIMET's format cannot say %s", refused(r));
     writer w = {.text = qdbg__text_make(r->ctx)};
     write_all(&w, r);
     qdbg_status status = w.text.status;

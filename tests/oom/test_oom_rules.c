@@ -8,7 +8,8 @@ static const char json[] =
     "{\"defaults\": {\"hw_version\": \"V1\", \"supported_kernels\": [{\"param\": {\"bitwidth\": 8,"
     " \"dtype\": \"int\"}}]}, \"params\": {\"bias\": {\"is_quantized\": \"False\"}},"
     " \"op_type\": {\"Conv\": {\"params\": {\"weight\": {\"is_symmetric\": \"True\"}},"
-    " \"supported_kernels\": []}}, \"supergroups\": [{\"op_list\": [\"Conv\", \"Relu\"]}],"
+    " \"supported_kernels\": []}}, \"supergroup_pass_list\": [\"A\", \"B\"], \"supergroups\": "
+    "[{\"op_list\": [\"Conv\", \"Relu\"]}],"
     " \"qdebug\": {\"op_type\": {\"Max\": {\"sharing\": \"all\"}}}}";
 
 static void drop_rules(world *w)
