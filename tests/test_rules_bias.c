@@ -260,6 +260,10 @@ static void a_bias_follows_granularity(void **state)
     assert_int_equal(rules_info(w, "g.b").n_encodings, 3);
     for (uint32_t c = 0; c < 3; c++)
         check_scale(w, "g.b", "g.w", c, 1);
+    spec.axis = -1; /* the same, counted from the end */
+    assert_ok(qdbg_sim_set_spec(w->sim, find(w, "g.w"), &spec));
+    assert_int_equal(rules_info(w, "g.b").n_encodings, 3);
+    check_scale(w, "g.b", "g.w", 2, 1);
     spec.axis = 0; /* not the outputs' channels */
     assert_ok(qdbg_sim_set_spec(w->sim, find(w, "g.w"), &spec));
     assert_int_equal(rules_info(w, "g.b").n_encodings, 0);

@@ -19,12 +19,14 @@ static qdbg_encoding encoding_of(double scale)
 }
 
 /* Grids of the weight that the bias has grids for, or 0. */
-static uint32_t weight_grids(const qdbg__quantizer *bias, const qdbg__quantizer *weight)
+static uint32_t weight_grids(const qdbg_sim *sim, const qdbg__quantizer *bias,
+                             const qdbg__quantizer *weight)
 {
     const qdbg_quant_spec *s = &weight->spec;
+    int32_t axis = s->axis < 0 ? s->axis + (int32_t)qdbg__sim_value(sim, weight)->rank : s->axis;
     if (weight->n_grids <= 1 && s->granularity != QDBG_PER_BLOCK)
         return weight->n_grids;
-    if (s->granularity != QDBG_PER_CHANNEL || s->axis != weight->place.axis ||
+    if (s->granularity != QDBG_PER_CHANNEL || axis != weight->place.axis ||
         bias->n_room % weight->n_grids != 0)
         return 0;
     return weight->n_grids;
@@ -34,7 +36,7 @@ static void derive(qdbg_sim *sim, qdbg__quantizer *q)
 {
     const qdbg__quantizer *x = &sim->quantizers[q->place.from_input];
     const qdbg__quantizer *w = &sim->quantizers[q->place.from_weight];
-    uint32_t n = weight_grids(q, w);
+    uint32_t n = weight_grids(sim, q, w);
     q->quantized_valid = false;
     q->n_grids = 0;
     if (x->n_grids != 1 || x->spec.granularity != QDBG_PER_TENSOR || n == 0)
