@@ -149,6 +149,23 @@ static void what_aimet_refuses_is_not_written_for_it(void **state)
                   "supported_kernels");
 }
 
+/* They could not be written so that they are read again. */
+static void names_that_are_no_utf8_are_refused(void **state)
+{
+    rules_world *w = *state;
+    qdbg_op_rule o = QDBG_OP_RULE_INIT;
+    qdbg_param_rule p = QDBG_PARAM_RULE_INIT;
+    static const char *const group[] = {"Conv", "\xc3"};
+    assert_fails(w->ctx, qdbg_rules_set_op(w->rules, "\xff", &o), QDBG_E_INVALID, "UTF-8");
+    assert_fails(w->ctx, qdbg_rules_set_param(w->rules, NULL, "a\xc0\x80", &p), QDBG_E_INVALID,
+                 "UTF-8");
+    assert_fails(w->ctx, qdbg_rules_set_param(w->rules, "\x80", "a", &p), QDBG_E_INVALID, "UTF-8");
+    assert_fails(w->ctx, qdbg_rules_add_supergroup(w->rules, group, 2), QDBG_E_INVALID, "UTF-8");
+    assert_ok(qdbg_rules_set_op(w->rules, "\xc3\xa9", &o));
+    assert_ok(qdbg_rules_set_param(w->rules, NULL, "\xf0\x9f\x98\x80", &p));
+    goes_round(w);
+}
+
 static void missing_sections_say_nothing(void **state)
 {
     rules_world *w = *state;
@@ -341,6 +358,7 @@ int main(void)
         TEST(everything_is_understood),
         TEST(aimet_gets_what_it_reads_or_nothing),
         TEST(what_aimet_refuses_is_not_written_for_it),
+        TEST(names_that_are_no_utf8_are_refused),
         TEST(missing_sections_say_nothing),
         TEST(unknown_keys_are_refused_by_their_path),
         TEST(wrong_kinds_are_refused_by_their_path),

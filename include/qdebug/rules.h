@@ -231,7 +231,8 @@ QDBG_API qdbg_status qdbg_rules_get_op(const qdbg_rules *rules, const char *op_t
                                        qdbg_op_rule *rule);
 
 /** Replace what is said of an operator type; its parameters' rules stay.
- * @return QDBG_OK; QDBG_E_INVALID (NULL, an empty type, a field); QDBG_E_NOMEM; QDBG_E_LIMIT */
+ * @return QDBG_OK; QDBG_E_INVALID (NULL, a type that is empty or no UTF-8, a field); QDBG_E_NOMEM;
+ * QDBG_E_LIMIT */
 QDBG_API qdbg_status qdbg_rules_set_op(qdbg_rules *rules, const char *op_type,
                                        const qdbg_op_rule *rule);
 
@@ -259,12 +260,13 @@ QDBG_API qdbg_status qdbg_rules_get_param(const qdbg_rules *rules, const char *o
                                           const char *param, qdbg_param_rule *rule);
 
 /** Replace what is said of a parameter.
- * @return QDBG_OK; QDBG_E_INVALID (NULL, an empty name, a field); QDBG_E_NOMEM; QDBG_E_LIMIT */
+ * @return QDBG_OK; QDBG_E_INVALID (NULL, a name that is empty or no UTF-8, a field); QDBG_E_NOMEM;
+ * QDBG_E_LIMIT */
 QDBG_API qdbg_status qdbg_rules_set_param(qdbg_rules *rules, const char *op_type, const char *param,
                                           const qdbg_param_rule *rule);
 
 /** Add a supergroup: operator types in the order of computation.
- * @param op_types  [n] copied
+ * @param op_types  [n] UTF-8; copied
  * @param n         at least 2
  * @return QDBG_OK; QDBG_E_INVALID; QDBG_E_NOMEM; QDBG_E_LIMIT */
 QDBG_API qdbg_status qdbg_rules_add_supergroup(qdbg_rules *rules, const char *const *op_types,

@@ -4,6 +4,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "../base/text.h"
+
 void qdbg_rule_defaults_init(qdbg_rule_defaults *defaults)
 {
     if (defaults)
@@ -301,6 +303,17 @@ int32_t qdbg_rules_equal(const qdbg_rules *a, const qdbg_rules *b)
 
 /* ---- one by one ---- */
 
+/* A name that a file can hold. */
+static bool name_good(const char *name)
+{
+    if (!name || !name[0])
+        return false;
+    uint32_t c = qdbg__utf8_next(&name);
+    while (c != 0 && c != QDBG__UTF8_BAD)
+        c = qdbg__utf8_next(&name);
+    return c == 0;
+}
+
 static bool is_answer(int32_t answer)
 {
     return answer >= QDBG_RULE_UNSET && answer <= QDBG_RULE_YES;
@@ -370,8 +383,9 @@ qdbg_status qdbg_rules_set_op(qdbg_rules *rules, const char *op_type, const qdbg
     if (!rules)
         return QDBG_E_INVALID;
     qdbg__clear_error(rules->ctx);
-    if (!op_type || !op_type[0] || !op_rule_good(rule))
-        return qdbg__fail(rules->ctx, QDBG_E_INVALID, "operator rule: NULL or a bad field");
+    if (!name_good(op_type) || !op_rule_good(rule))
+        return qdbg__fail(rules->ctx, QDBG_E_INVALID,
+                          "operator rule: NULL, a bad field or no UTF-8");
     qdbg__op_entry *op = qdbg__rules_op(rules, op_type);
     if (!op)
         return rules->ctx->error_status;
@@ -405,10 +419,11 @@ qdbg_status qdbg_rules_set_param(qdbg_rules *rules, const char *op_type, const c
     if (!rules)
         return QDBG_E_INVALID;
     qdbg__clear_error(rules->ctx);
-    if (!param || !param[0] || (op_type && !op_type[0]) || !rule ||
+    if (!name_good(param) || (op_type && !name_good(op_type)) || !rule ||
         rule->struct_size != sizeof *rule || rule->reserved != 0 || !is_answer(rule->quantized) ||
         !is_answer(rule->symmetric))
-        return qdbg__fail(rules->ctx, QDBG_E_INVALID, "parameter rule: NULL or a bad field");
+        return qdbg__fail(rules->ctx, QDBG_E_INVALID,
+                          "parameter rule: NULL, a bad field or no UTF-8");
     size_t n_ops = rules->n_ops;
     qdbg__op_entry *op = op_type ? qdbg__rules_op(rules, op_type) : NULL;
     if (op_type && !op)
@@ -459,8 +474,9 @@ qdbg_status qdbg_rules_add_supergroup(qdbg_rules *r, const char *const *op_types
         return QDBG_E_INVALID;
     qdbg__clear_error(r->ctx);
     for (uint32_t i = 0; op_types && i < n; i++)
-        if (!op_types[i] || !op_types[i][0])
-            return qdbg__fail(r->ctx, QDBG_E_INVALID, "supergroup: operator %u has no type", i);
+        if (!name_good(op_types[i]))
+            return qdbg__fail(r->ctx, QDBG_E_INVALID,
+                              "supergroup: operator %u has no type, or it is no UTF-8", i);
     if (!op_types || n < 2)
         return qdbg__fail(r->ctx, QDBG_E_INVALID, "a supergroup has at least two operators");
     qdbg_status status =
