@@ -212,6 +212,42 @@ static void null_is_refused(void **state)
     assert_fails(w->ctx, qdbg_rules_set_defaults(w->rules, NULL), QDBG_E_INVALID, "defaults");
 }
 
+/* As many as a large file may hold: each is found, and time does not grow with the square. */
+static void many_entries_are_found(void **state)
+{
+    rules_world *w = *state;
+    enum { N = 100000 };
+    qdbg_op_rule o = QDBG_OP_RULE_INIT;
+    qdbg_param_rule p = QDBG_PARAM_RULE_INIT;
+    qdbg_rules *copy;
+    char name[32];
+    rules_preset(w, "empty");
+    for (int i = 0; i < N; i++) {
+        snprintf(name, sizeof name, "n%d", i);
+        o.output_quantized = i % 3;
+        p.quantized = (i + 1) % 3;
+        assert_ok(qdbg_rules_set_op(w->rules, name, &o));
+        assert_ok(qdbg_rules_set_param(w->rules, NULL, name, &p));
+        assert_ok(qdbg_rules_set_param(w->rules, "n0", name, &p));
+    }
+    assert_int_equal(qdbg_rules_op_count(w->rules), N);
+    assert_ok(qdbg_rules_copy(w->rules, &copy));
+    for (int i = 0; i < N; i++) {
+        snprintf(name, sizeof name, "n%d", i);
+        assert_ok(qdbg_rules_get_op(copy, name, &o));
+        assert_int_equal(o.output_quantized, i % 3);
+        assert_ok(qdbg_rules_get_param(copy, "n0", name, &p));
+        assert_int_equal(p.quantized, (i + 1) % 3);
+        p.quantized = 0;
+        assert_ok(qdbg_rules_get_param(copy, NULL, name, &p));
+        assert_int_equal(p.quantized, (i + 1) % 3);
+    }
+    assert_ok(qdbg_rules_get_op(copy, "n", &o));
+    assert_int_equal(o.output_quantized, QDBG_RULE_UNSET);
+    assert_int_equal(qdbg_rules_equal(copy, w->rules), 1);
+    qdbg_rules_destroy(copy);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -224,6 +260,7 @@ int main(void)
         TEST(supergroups_are_added_read_and_removed),
         TEST(bad_fields_are_refused_and_change_nothing),
         TEST(null_is_refused),
+        TEST(many_entries_are_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

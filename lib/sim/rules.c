@@ -30,6 +30,7 @@ static void drop_params(qdbg_ctx *ctx, qdbg__param_entries *p)
 {
     for (size_t i = 0; i < p->n; i++)
         qdbg__strfree(ctx, p->at[i].name);
+    qdbg__names_drop(ctx, &p->names);
     qdbg__free(ctx, p->at, p->capacity, sizeof *p->at);
 }
 
@@ -57,6 +58,7 @@ void qdbg_rules_destroy(qdbg_rules *r)
         drop_op(ctx, &r->ops[i]);
     for (size_t i = 0; i < r->n_groups; i++)
         drop_group(ctx, &r->groups[i]);
+    qdbg__names_drop(ctx, &r->op_names);
     qdbg__free(ctx, r->ops, r->ops_capacity, sizeof *r->ops);
     qdbg__free(ctx, r->groups, r->groups_capacity, sizeof *r->groups);
     qdbg__free(ctx, r->computes.at, r->computes.capacity, sizeof *r->computes.at);
@@ -72,6 +74,8 @@ qdbg_status qdbg__rules_new(qdbg_ctx *ctx, qdbg_rules **out)
     if (!r)
         return ctx->error_status;
     r->ctx = ctx;
+    r->params.names.stride = sizeof *r->params.at;
+    r->op_names.stride = sizeof *r->ops;
     r->defaults = (qdbg_rule_defaults)QDBG_RULE_DEFAULTS_INIT;
     *out = r;
     return QDBG_OK;
@@ -100,43 +104,46 @@ qdbg_status qdbg_rules_create(qdbg_ctx *ctx, const char *preset, qdbg_rules **ou
 
 const qdbg__param_entry *qdbg__rules_find_param(const qdbg__param_entries *p, const char *name)
 {
-    for (size_t i = 0; i < p->n; i++)
-        if (strcmp(p->at[i].name, name) == 0)
-            return &p->at[i];
-    return NULL;
+    size_t i = qdbg__names_find(&p->names, p->at, p->n, name);
+    return i == SIZE_MAX ? NULL : &p->at[i];
 }
 
 qdbg__param_entry *qdbg__rules_param(qdbg_ctx *ctx, qdbg__param_entries *p, const char *name)
 {
-    for (size_t i = 0; i < p->n; i++)
-        if (strcmp(p->at[i].name, name) == 0)
-            return &p->at[i];
-    if (qdbg__reserve(ctx, &p->at, &p->capacity, p->n + 1, sizeof *p->at) != QDBG_OK)
+    size_t i = qdbg__names_find(&p->names, p->at, p->n, name);
+    if (i != SIZE_MAX)
+        return &p->at[i];
+    if (qdbg__reserve(ctx, &p->at, &p->capacity, p->n + 1, sizeof *p->at) != QDBG_OK ||
+        qdbg__names_reserve(ctx, &p->names, p->at, p->n) != QDBG_OK)
         return NULL;
-    p->at[p->n] = (qdbg__param_entry){.name = qdbg__strdup(ctx, name)};
-    return p->at[p->n].name ? &p->at[p->n++] : NULL;
+    qdbg__param_entry *entry = &p->at[p->n];
+    *entry = (qdbg__param_entry){.name = qdbg__strdup(ctx, name)};
+    if (!entry->name)
+        return NULL;
+    qdbg__names_add(&p->names, entry->name, p->n++);
+    return entry;
 }
 
 const qdbg__op_entry *qdbg__rules_find_op(const qdbg_rules *r, const char *op_type)
 {
-    for (size_t i = 0; i < r->n_ops; i++)
-        if (strcmp(r->ops[i].type, op_type) == 0)
-            return &r->ops[i];
-    return NULL;
+    size_t i = qdbg__names_find(&r->op_names, r->ops, r->n_ops, op_type);
+    return i == SIZE_MAX ? NULL : &r->ops[i];
 }
 
 qdbg__op_entry *qdbg__rules_op(qdbg_rules *r, const char *op_type)
 {
-    for (size_t i = 0; i < r->n_ops; i++)
-        if (strcmp(r->ops[i].type, op_type) == 0)
-            return &r->ops[i];
-    if (qdbg__reserve(r->ctx, &r->ops, &r->ops_capacity, r->n_ops + 1, sizeof *r->ops) != QDBG_OK)
+    size_t i = qdbg__names_find(&r->op_names, r->ops, r->n_ops, op_type);
+    if (i != SIZE_MAX)
+        return &r->ops[i];
+    if (qdbg__reserve(r->ctx, &r->ops, &r->ops_capacity, r->n_ops + 1, sizeof *r->ops) != QDBG_OK ||
+        qdbg__names_reserve(r->ctx, &r->op_names, r->ops, r->n_ops) != QDBG_OK)
         return NULL;
     qdbg__op_entry *op = &r->ops[r->n_ops];
     *op = (qdbg__op_entry){.type = qdbg__strdup(r->ctx, op_type), .said = QDBG_OP_RULE_INIT};
     if (!op->type)
         return NULL;
-    r->n_ops++;
+    op->params.names.stride = sizeof *op->params.at;
+    qdbg__names_add(&r->op_names, op->type, r->n_ops++);
     return op;
 }
 
@@ -430,8 +437,10 @@ qdbg_status qdbg_rules_set_param(qdbg_rules *rules, const char *op_type, const c
         return rules->ctx->error_status;
     qdbg__param_entry *entry =
         qdbg__rules_param(rules->ctx, op ? &op->params : &rules->params, param);
-    if (!entry && rules->n_ops > n_ops) /* nothing is said of it after all */
+    if (!entry && rules->n_ops > n_ops) { /* nothing is said of it after all */
+        qdbg__names_drop(rules->ctx, &rules->op_names);
         drop_op(rules->ctx, &rules->ops[--rules->n_ops]);
+    }
     if (!entry)
         return rules->ctx->error_status;
     entry->quantized = rule->quantized;

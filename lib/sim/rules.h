@@ -6,6 +6,23 @@
 
 #include "../base/ctx.h"
 
+/* Where entries are by their names, which are their first members. */
+typedef struct qdbg__names {
+    uint32_t *slots; /* [capacity] entry + 1, or 0; NULL: there are few */
+    size_t capacity; /* a power of two */
+    size_t stride;   /* bytes of an entry */
+} qdbg__names;
+
+/* Number of the entry of this name among the `n` that begin at `at`, or SIZE_MAX. */
+size_t qdbg__names_find(const qdbg__names *names, const void *at, size_t n, const char *name);
+
+/* Make room for entry `n`; then tell its name, which cannot fail. */
+qdbg_status qdbg__names_reserve(qdbg_ctx *ctx, qdbg__names *names, const void *at, size_t n);
+void qdbg__names_add(qdbg__names *names, const char *name, size_t i);
+
+/* Forget where entries are; they are found all the same. */
+void qdbg__names_drop(qdbg_ctx *ctx, qdbg__names *names);
+
 /* What is said of a parameter. */
 typedef struct qdbg__param_entry {
     char *name;
@@ -15,6 +32,7 @@ typedef struct qdbg__param_entry {
 typedef struct qdbg__param_entries {
     qdbg__param_entry *at; /* [n] */
     size_t n, capacity;
+    qdbg__names names;
 } qdbg__param_entries;
 
 /* A number format that the target computes in. Kept for the file's sake. */
@@ -54,6 +72,7 @@ struct qdbg_rules {
     qdbg__param_entries params;
     qdbg__op_entry *ops; /* [n_ops] */
     size_t n_ops, ops_capacity;
+    qdbg__names op_names;
     qdbg__supergroup *groups; /* [n_groups] */
     size_t n_groups, groups_capacity;
     qdbg__supergroup passes; /* names; kept for the file's sake */

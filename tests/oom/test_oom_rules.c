@@ -89,6 +89,30 @@ static qdbg_status change(world *w)
     return status;
 }
 
+/* So many that they are found by a table. */
+static qdbg_status say_much(world *w)
+{
+    qdbg_rules *much = NULL;
+    qdbg_param_rule param = QDBG_PARAM_RULE_INIT;
+    qdbg_status status = qdbg_rules_create(w->ctx, "empty", &much);
+    for (int i = 0; i < 70 && status == QDBG_OK; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "n%d", i);
+        uint32_t before = qdbg_rules_op_count(much);
+        param.quantized = i % 3;
+        status = qdbg_rules_set_param(much, name, "weight", &param);
+        if (status == QDBG_OK)
+            status = qdbg_rules_set_param(much, "n0", name, &param);
+        else
+            assert_int_equal(qdbg_rules_op_count(much), before);
+        assert_ok(qdbg_rules_get_param(much, i ? "n0" : "n1", "n1", &param));
+    }
+    if (status == QDBG_OK)
+        w->id = qdbg_rules_op_count(much);
+    qdbg_rules_destroy(much);
+    return status;
+}
+
 /* Each call by itself leaves the rules as they were where it fails. */
 static qdbg_status set_new_param(world *w)
 {
@@ -252,6 +276,7 @@ static void run(void **state)
         {"rules_copy", make_rules, copy, drop_rules, rules_are_intact, false},
         {"rules_write", make_rules, write_rules, NULL, rules_are_intact, false},
         {"rules_set", make_rules, change, NULL, rules_are_intact, false},
+        {"rules_set_param, often", with_nothing, say_much, NULL, NULL, false},
         {"rules_set_param", make_rules, set_new_param, NULL, rules_are_intact, false},
         {"rules_add_supergroup", make_rules, add_group, NULL, rules_are_intact, false},
         {"sim_create", with_groups, create_sim, drop_sim, NULL, false},
