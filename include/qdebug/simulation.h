@@ -28,6 +28,10 @@
  * the caller's outranks them. Where a rule fixes the lower end alone, the upper one is the range
  * method's.
  *
+ * Calls that need encodings of weights read parameters that have changed since: they also return
+ * what reading gives, QDBG_E_NUMERIC (one is NaN or infinite: names it), QDBG_E_CALLBACK,
+ * QDBG_E_NOMEM and QDBG_E_LIMIT.
+ *
  * A new simulation has every quantizer enabled; activations have no encoding before
  * qdbg_sim_calibrate() or qdbg_sim_set_range().
  *
@@ -225,7 +229,7 @@ QDBG_API qdbg_status qdbg_sim_set_all_enabled(qdbg_sim *sim, int32_t kind, int32
 /**
  * Change a quantizer's bits; its range stays.
  * @param bits  2..16, or QDBG_BITS_BYPASS
- * @return QDBG_OK; QDBG_E_INVALID; QDBG_E_NOT_FOUND; QDBG_E_UNSUPPORTED (a bias)
+ * @return as qdbg_sim_set_spec()
  */
 QDBG_API qdbg_status qdbg_sim_set_bits(qdbg_sim *sim, uint32_t index, uint32_t bits);
 
