@@ -119,6 +119,19 @@ static void each_operator_has_its_channel_axis(void **state)
     rules_expect(w, "x f t.w[1] t g.w[1] g h.w[0] h l.w[0] l");
 }
 
+/* A vector makes one output: a scale for each of its elements no engine could take out of the sum.
+ */
+static void a_vector_has_one_scale(void **state)
+{
+    rules_world *w = *state;
+    rules_preset(w, "tflite");
+    uint32_t x = make_input(w->g, "x", DIMS(1, 4));
+    uint32_t v = make_random(w->g, "v.w", DIMS(4), &w->seed);
+    rules_host_sim(w, rules_two(w, "MatMul", "v", x, v));
+    assert_int_equal(rules_info(w, "v.w").spec.granularity, QDBG_PER_TENSOR);
+    assert_int_equal(rules_info(w, "v.w").n_encodings, 1);
+}
+
 static void a_gather_table_is_quantized_when_asked_by_name(void **state)
 {
     rules_world *w = *state;
@@ -527,6 +540,7 @@ int main(void)
         TEST(a_graph_output_keeps_the_quantizer),
         TEST(per_channel_leaves_matrices_whole),
         TEST(each_operator_has_its_channel_axis),
+        TEST(a_vector_has_one_scale),
         TEST(a_gather_table_is_quantized_when_asked_by_name),
         TEST(a_gather_table_is_left_otherwise),
         TEST(scales_of_norms_are_quantized_when_asked_by_name),

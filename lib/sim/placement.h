@@ -12,7 +12,8 @@ typedef struct qdbg__place {
     int32_t axis;  /* output channels of a weight or bias */
     int32_t symmetry, is_signed;
     bool per_channel;
-    uint32_t fixed; /* QDBG_RULE_RANGE, QDBG_RULE_MIN: what of the range is known beforehand */
+    bool one_channel; /* a weight that makes a single output: never per channel */
+    uint32_t fixed;   /* QDBG_RULE_RANGE, QDBG_RULE_MIN: what of the range is known beforehand */
     float fixed_min, fixed_max;
     bool shared;                      /* others have the same encoding */
     uint32_t group;                   /* the first place that has the same encoding */

@@ -113,7 +113,9 @@ static qdbg_status place_weight(qdbg__placer *p, uint32_t node, uint32_t value, 
                          .node = node,
                          .kind = QDBG_WEIGHT,
                          .axis = axis,
-                         .per_channel = per_channel(p, n)};
+                         .per_channel = per_channel(p, n),
+                         .one_channel =
+                             qdbg__node_is(n, "MatMul") && p->graph->values[value].rank < 2};
     place.is_signed =
         v.symmetric || d->weight_signed == QDBG_RULE_YES ? QDBG_SIGNED : QDBG_UNSIGNED;
     if (v.symmetric)

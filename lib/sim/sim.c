@@ -77,7 +77,8 @@ static void set_up(qdbg_ctx *ctx, qdbg__quantizer *q, const qdbg__place *place,
     q->spec.axis = place->axis;
     q->range = *range_of(o, place->kind);
     qdbg__observer_init(&q->observer, ctx, 0, 0, 1);
-    if (weight && (place->per_channel || o->weight_granularity == QDBG_PER_CHANNEL))
+    if (weight && !place->one_channel &&
+        (place->per_channel || o->weight_granularity == QDBG_PER_CHANNEL))
         q->spec.granularity = QDBG_PER_CHANNEL;
 }
 
