@@ -444,12 +444,21 @@ static void the_guard_undoes_what_scores_worse(void **state)
     take(&w, &after);
     assert_true(same(&before, &after));
     qdbg_adaround_destroy(w.a);
+    w.a = NULL;
+    o.guard_dataset = NULL; /* it would not be guarded */
+    assert_fails(w.ctx, qdbg_adaround_run(w.sim, &w.s.set, &o, &w.a), QDBG_E_INVALID,
+                 "guard_dataset");
+    o.guard_dataset = &w.s.set;
     o.guard_metric = &good;
+    qdbg_reference *r;
+    assert_ok(qdbg_reference_create(w.m, &w.s.set, &r));
+    good.reference = r;
     run(&w, &o);
     assert_int_equal(qdbg_adaround_guard(w.a, &scores[0], &scores[1]), 0);
     assert_true(scores[1] > scores[0]);
     take(&w, &after);
     assert_false(same(&before, &after));
+    qdbg_reference_destroy(r);
     close_world(&w);
 }
 
@@ -735,6 +744,9 @@ static void failed_allocations_leave_all_as_it_was(void **state)
         o.range_candidates = 3;
         o.guard_dataset = &w.s.set;
         o.guard_metric = &metric;
+        qdbg_reference *r;
+        assert_ok(qdbg_reference_create(w.m, &w.s.set, &r));
+        metric.reference = r;
         take(&w, &before);
         qdbg_status status = QDBG_E_NOMEM;
         for (uint64_t at = 1; status != QDBG_OK; at++) {
@@ -756,6 +768,7 @@ static void failed_allocations_leave_all_as_it_was(void **state)
             assert_true(same(&before, &after));
         }
         qdbg_adaround_destroy(w.a);
+        qdbg_reference_destroy(r);
         qdbg_sim_destroy(w.sim);
         samples_free(&w.s);
         qdbg_model_destroy(w.m);

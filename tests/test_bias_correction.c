@@ -428,10 +428,14 @@ static void guard_tells_scores(void **state)
     saved was = params_save(m);
     o.guard_dataset = &s.set;
     o.guard_metric = &metric;
+    qdbg_reference *r;
+    assert_ok(qdbg_reference_create(m, &s.set, &r));
+    metric.reference = r;
     assert_ok(qdbg_bias_correct(sim, &s.set, &o, &b));
     int32_t undone = qdbg_bias_correction_guard(b, &before, &after);
     assert_int_equal(undone, after < before);
     assert_int_equal(undone, params_same(m, &was));
+    qdbg_reference_destroy(r);
     qdbg_bias_correction_destroy(b);
     params_free(&was);
     qdbg_sim_destroy(sim);
@@ -462,6 +466,10 @@ static void bad_arguments_are_refused(void **state)
     o.flags = 0;
     o.guard_dataset = &s.set;
     assert_fails(ctx, qdbg_bias_correct(sim, &s.set, &o, &b), QDBG_E_INVALID, "metric");
+    qdbg_metric metric = metric_of(QDBG_METRIC_TOP1);
+    o.guard_dataset = NULL;
+    o.guard_metric = &metric;
+    assert_fails(ctx, qdbg_bias_correct(sim, &s.set, &o, &b), QDBG_E_INVALID, "dataset");
     assert_null(b);
     assert_int_equal(qdbg_bias_correction_undo(NULL), QDBG_E_INVALID);
     assert_int_equal(qdbg_bias_correction_count(NULL), 0);

@@ -265,12 +265,16 @@ static void guard_tells_scores(void **state)
     o.guard_sim = sim;
     o.calibration = o.guard_dataset = &s.set;
     o.guard_metric = &metric;
+    qdbg_reference *r;
+    assert_ok(qdbg_reference_create(m, &s.set, &r));
+    metric.reference = r;
     assert_ok(qdbg_absorb_biases(m, &o, &e));
     int32_t undone = qdbg_equalize_guard(e, &before, &after);
     assert_int_equal(undone, after < before);
     assert_int_equal(undone, params_same(m, &was));
     assert_int_equal(row_of(e, 0).outcome,
                      undone ? QDBG_EQUALIZE_REVERTED : QDBG_EQUALIZE_ABSORBED);
+    qdbg_reference_destroy(r);
     params_free(&was);
     qdbg_equalize_destroy(e);
     qdbg_sim_destroy(sim);

@@ -255,7 +255,7 @@ static void bad_calls_are_refused(void **state)
     }
     metric = metric_of(QDBG_METRIC_CUSTOM);
     assert_fails(l.ctx, qdbg_model_evaluate(l.m, &l.s.set, &metric, &score), QDBG_E_INVALID,
-                 "lacks");
+                 "set kind");
     assert_true(score == -7);
     logs_free(&l);
 }

@@ -1,8 +1,9 @@
 /* What do repairs bring?  usage: mend fashion_mnist.onnx [BITS] < images_u8
  *
  * Weights of BITS bits (default 8), one scale a tensor; activations stay in float32. No labels: the
- * score is how often the quantized model chooses as float32 does. The first 500 images calibrate,
- * the other 500 score. Each repair is guarded: what lowers the score is undone. */
+ * score is how often the quantized model chooses as the float32 model did before anything was done
+ * to it, which is kept in references. The first 500 images calibrate, the other 500 score. Each
+ * repair is guarded: what lowers the score is undone. */
 #include <qdebug/onnx.h>
 #include <qdebug/qdebug.h>
 #include <stdbool.h>
@@ -20,7 +21,8 @@ typedef struct mend {
     qdbg_model *model;
     qdbg_arrays *arrays[2];
     qdbg_dataset calibration, test;
-    qdbg_metric metric;
+    qdbg_reference *references[2];    /* of calibration and test */
+    qdbg_metric guard_metric, metric; /* likewise */
     qdbg_sim *sim;
 } mend;
 
@@ -50,9 +52,14 @@ static qdbg_status open_data(mend *m)
         qdbg_status s = qdbg_arrays_create(m->ctx, &view, 1, NULL, 50, &m->arrays[i]);
         if (s == QDBG_OK)
             s = qdbg_arrays_dataset(m->arrays[i], sets[i]);
+        /* Now: AdaRound will change the float32 model, too. */
+        if (s == QDBG_OK)
+            s = qdbg_reference_create(m->model, sets[i], &m->references[i]);
         if (s != QDBG_OK)
             return s;
     }
+    m->guard_metric.reference = m->references[0];
+    m->metric.reference = m->references[1];
     return qdbg_sim_calibrate(m->sim, &m->calibration);
 }
 
@@ -104,9 +111,10 @@ static qdbg_status equalize(mend *m)
 {
     qdbg_equalize_options o = QDBG_EQUALIZE_OPTIONS_INIT;
     qdbg_equalize *equalize;
+    o.calibration = &m->calibration; /* ranges of activations change, where they are quantized */
     o.guard_sim = m->sim;
     o.guard_dataset = &m->calibration;
-    o.guard_metric = &m->metric;
+    o.guard_metric = &m->guard_metric;
     qdbg_status s = qdbg_equalize_run(m->model, &o, &equalize);
     if (s != QDBG_OK)
         return s;
@@ -120,7 +128,7 @@ static qdbg_status round_weights(mend *m)
     qdbg_adaround_options o = QDBG_ADAROUND_OPTIONS_INIT;
     qdbg_adaround *rounding;
     o.guard_dataset = &m->calibration;
-    o.guard_metric = &m->metric;
+    o.guard_metric = &m->guard_metric;
     qdbg_status s = qdbg_adaround_run(m->sim, &m->calibration, &o, &rounding);
     if (s != QDBG_OK)
         return s;
@@ -143,6 +151,7 @@ int main(int argc, char **argv)
     uint32_t bits = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 8;
     m.metric = (qdbg_metric)QDBG_METRIC_INIT;
     m.metric.kind = QDBG_METRIC_AGREEMENT;
+    m.guard_metric = m.metric;
     if (argc < 2 || fread(pixels, 1, sizeof pixels, stdin) != sizeof pixels)
         return 2;
     for (size_t i = 0; i < sizeof pixels; i++)
@@ -153,6 +162,8 @@ int main(int argc, char **argv)
     if (failed)
         fprintf(stderr, "mend: %s\n", qdbg_ctx_error_message(m.ctx));
     qdbg_sim_destroy(m.sim);
+    qdbg_reference_destroy(m.references[1]);
+    qdbg_reference_destroy(m.references[0]);
     qdbg_arrays_destroy(m.arrays[1]);
     qdbg_arrays_destroy(m.arrays[0]);
     qdbg_model_destroy(m.model);

@@ -14,6 +14,12 @@
  * output's mean to the layer's bias: b_q = b + W E[x] - W_q E[x^], so that bias correction (Nagel
  * et al., "Data-Free Quantization", arXiv 1906.04721, section 4.2) is part of it.
  *
+ * The order of repairs: fold, with dead channels neutralised (fold.h); equalize, for weights with
+ * one scale a tensor (equalize.h); absorb high biases; then either nearest rounding with bias
+ * correction (bias_correction.h) or AdaRound, which fits the biases itself. Never bias correction
+ * before AdaRound: AdaRound rounds towards the model as it is, and that would be one whose biases
+ * make up for nearest rounding.
+ *
  * @since 0.1 for everything in this file
  */
 #ifndef QDEBUG_ADAROUND_H
@@ -100,7 +106,11 @@ typedef struct qdbg_adaround_options {
     double regularizer;        /**< RELAXED, SAMPLED: lambda of equation 21; 0 = 0.01 */
     const qdbg_dataset *guard_dataset; /**< with guard_metric: all is undone where the simulation's
                                             score falls; NULL = not scored */
-    const qdbg_metric *guard_metric;   /**< required with guard_dataset */
+    const qdbg_metric *guard_metric;   /**< required with guard_dataset, and needs that. One that
+                                            compares with float32 (QDBG_METRIC_AGREEMENT, _SQNR,
+                                            QDBG_METRIC_NEEDS_FLOAT) needs a reference made before
+                                            the first repair: rounding changes the model that it
+                                            would compare with. See qdbg_reference_create() */
 } qdbg_adaround_options;
 
 #define QDBG_ADAROUND_OPTIONS_INIT                                                  \
@@ -193,7 +203,8 @@ QDBG_API void qdbg_adaround_row_init(qdbg_adaround_row *row);
  * @param calibration  samples, labels are not read; 200 to 1000 do
  * @param options      NULL = defaults; not kept
  * @param result       receives the rows; destroy with qdbg_adaround_destroy()
- * @return QDBG_OK; QDBG_E_INVALID (NULL, a bad struct or field, an empty dataset); QDBG_E_STATE
+ * @return QDBG_OK; QDBG_E_INVALID (NULL, a bad struct or field, an empty dataset, a guard without
+ *         its dataset, metric or the metric's reference); QDBG_E_STATE
  *         (QDBG_ADAROUND_ACTIVATIONS or the guard without calibration: names the value);
  *         QDBG_E_SHAPE, QDBG_E_TYPE, QDBG_E_NUMERIC (as qdbg_model_evaluate(); a weight is NaN or
  *         infinite: names it); QDBG_E_CALLBACK; QDBG_E_HOST; QDBG_E_CANCELLED; QDBG_E_NOMEM;

@@ -7,6 +7,12 @@
  * and Bias Correction", arXiv 1906.04721, section 4.2, equation 17). Depthwise layers, whose sums
  * are short, need it most.
  *
+ * The order of repairs: fold, with dead channels neutralised (fold.h); equalize, for weights with
+ * one scale a tensor (equalize.h); absorb high biases; then either nearest rounding with bias
+ * correction or AdaRound (adaround.h), which fits the biases itself. Never bias correction before
+ * AdaRound: that rounds towards the model as it is, and its biases would be those that make up for
+ * nearest rounding.
+ *
  * @since 0.1 for everything in this file
  */
 #ifndef QDEBUG_BIAS_CORRECTION_H
@@ -49,7 +55,11 @@ typedef struct qdbg_bias_options {
                                             Those that are not folded tell by themselves */
     const qdbg_dataset *guard_dataset; /**< with guard_metric: all is undone where the simulation's
                                             score falls; NULL = not scored */
-    const qdbg_metric *guard_metric;   /**< required with guard_dataset */
+    const qdbg_metric *guard_metric;   /**< required with guard_dataset, and needs that. One that
+                                            compares with float32 (QDBG_METRIC_AGREEMENT, _SQNR,
+                                            QDBG_METRIC_NEEDS_FLOAT) needs a reference made before
+                                            the first repair: the correction changes the model that
+                                            it would compare with. See qdbg_reference_create() */
 } qdbg_bias_options;
 
 #define QDBG_BIAS_OPTIONS_INIT                                \
@@ -107,7 +117,8 @@ QDBG_API void qdbg_bias_row_init(qdbg_bias_row *row);
  *                     and then no layer is reverted
  * @param options      NULL = defaults; not kept
  * @param result       receives the rows; destroy with qdbg_bias_correction_destroy()
- * @return as qdbg_sim_evaluate(). After a failure the model is as it was. (A host that refuses to
+ * @return as qdbg_sim_evaluate(); QDBG_E_INVALID for a guard without its dataset, metric or the
+ *         metric's reference, too. After a failure the model is as it was. (A host that refuses to
  *         take its own parameters back keeps what it has.)
  */
 QDBG_API qdbg_status qdbg_bias_correct(qdbg_sim *sim, const qdbg_dataset *calibration,

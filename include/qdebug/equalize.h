@@ -22,6 +22,8 @@
  * these put channels side by side, a joint has the channels of all; those that something is in the
  * way of keep the factor 1, and the others are scaled.
  *
+ * Equalize after folding (fold.h) and before absorption, bias correction and AdaRound.
+ *
  * The layers that compute one of its values are a joint's producers, those that read one its
  * consumers: Conv, ConvTranspose (grouped and depthwise, too), Gemm and MatMul.
  *
@@ -62,11 +64,15 @@ typedef struct qdbg_equalize_options {
     uint32_t max_sweeps;             /**< over all joints, until nothing changes; 0 = 100 */
     double balance;                  /**< ACTIVATIONS: above 0, at most 1; 0 = 0.5 */
     const qdbg_dataset *calibration; /**< required where the formula needs it, labels are not read;
-                                          with a guard the simulation is calibrated with it */
+                                          with a guard the simulation is calibrated with it, and
+                                          needs it where it quantizes activations: their ranges
+                                          change */
     qdbg_sim *guard_sim; /**< of the same model: all is undone where its score falls; NULL = not
                               scored */
-    const qdbg_dataset *guard_dataset; /**< required with guard_sim */
-    const qdbg_metric *guard_metric;   /**< required with guard_sim */
+    const qdbg_dataset *guard_dataset; /**< required with guard_sim, and needs that */
+    const qdbg_metric *guard_metric; /**< likewise. It may compare with float32 without a reference
+                                          (model.h): equalization leaves the function as it is.
+                                          After a repair that does not, give it one */
 } qdbg_equalize_options;
 
 #define QDBG_EQUALIZE_OPTIONS_INIT                                      \
@@ -131,7 +137,8 @@ QDBG_API void qdbg_equalize_row_init(qdbg_equalize_row *row);
  * @param model    built-in or host; must outlive the result
  * @param options  NULL = defaults; not kept
  * @param result   receives the rows; destroy with qdbg_equalize_destroy()
- * @return QDBG_OK; QDBG_E_INVALID (NULL, a bad struct or field, data or guard missing);
+ * @return QDBG_OK; QDBG_E_INVALID (NULL, a bad struct or field, data or guard missing, a guard
+ *         whose simulation quantizes activations without calibration);
  *         QDBG_E_NUMERIC (a parameter is NaN or infinite: names it); QDBG_E_CALLBACK; with data or
  *         a guard as qdbg_sim_evaluate(), too; QDBG_E_NOMEM; QDBG_E_LIMIT. After a failure the
  *         model is as it was. (A host that refuses to take its own parameters back keeps what it
@@ -152,7 +159,11 @@ typedef struct qdbg_absorb_options {
                                           with a guard the simulation is calibrated with it, too */
     qdbg_sim *guard_sim;             /**< as in qdbg_equalize_options */
     const qdbg_dataset *guard_dataset;
-    const qdbg_metric *guard_metric;
+    const qdbg_metric *guard_metric; /**< one that compares with float32 (QDBG_METRIC_AGREEMENT,
+                                          _SQNR, QDBG_METRIC_NEEDS_FLOAT) needs a reference made
+                                          before the first repair: absorption changes the function
+                                          for inputs that are not like the data or statistics. See
+                                          qdbg_reference_create() */
 } qdbg_absorb_options;
 
 #define QDBG_ABSORB_OPTIONS_INIT                                   \
@@ -173,7 +184,7 @@ QDBG_API void qdbg_absorb_options_init(qdbg_absorb_options *options);
  * BatchNormalization) to take the shift. Where a consumer pads, zeros at the border would not be
  * shifted: such joints are left. The function is the same for all inputs that do not fall below c.
  *
- * @return as qdbg_equalize_run()
+ * @return as qdbg_equalize_run(); QDBG_E_INVALID for a guard whose metric needs a reference, too
  */
 QDBG_API qdbg_status qdbg_absorb_biases(qdbg_model *model, const qdbg_absorb_options *options,
                                         qdbg_equalize **result);

@@ -63,8 +63,10 @@ typedef struct qdbg_fold_options {
     qdbg_sim *guard_sim;      /**< of the same model: all is undone where its score falls; NULL =
                                    not scored */
     const qdbg_dataset *guard_calibration; /**< the guard calibrates with it; NULL = it does not */
-    const qdbg_dataset *guard_dataset;     /**< required with guard_sim */
-    const qdbg_metric *guard_metric;       /**< required with guard_sim */
+    const qdbg_dataset *guard_dataset;     /**< required with guard_sim, and needs that */
+    const qdbg_metric *guard_metric;       /**< likewise. It may compare with float32 without a
+                                                reference (model.h): folding leaves the function as
+                                                it is */
 } qdbg_fold_options;
 
 #define QDBG_FOLD_OPTIONS_INIT                                   \
@@ -113,6 +115,11 @@ QDBG_API void qdbg_fold_row_init(qdbg_fold_row *row);
  * that alone reads it (W[:,i] *= s[i], b += sum W[:,i] (beta - mean s)[i]; where that layer pads,
  * only without shift); else, where no layer is near, to one scale and one shift. What is left as it
  * was has its reason in its row.
+ *
+ * The guard is there for the care of dead channels. What it scores before is the network with its
+ * batch-normalizations *not* folded, which no engine runs: quantized, that is often better than any
+ * folded one, and to undo the fold for it would be no gain. To see what neutralising brings,
+ * compare folded with folded: fold without QDBG_FOLD_NEUTRALIZE, score, undo, fold with it, score.
  *
  * @param model    built-in or host; must outlive the result
  * @param options  NULL = defaults; not kept

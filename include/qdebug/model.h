@@ -244,17 +244,48 @@ QDBG_API qdbg_status qdbg_arrays_dataset(qdbg_arrays *arrays, qdbg_dataset *data
 /** Free the object, not the arrays. NULL is ignored. */
 QDBG_API void qdbg_arrays_destroy(qdbg_arrays *arrays);
 
+/* ---- reference ---- */
+
+/** What a model made of some samples, kept: the measure that stays the same while the model is
+ * changed. */
+typedef struct qdbg_reference qdbg_reference;
+
+/**
+ * Run the model in float32, as it is now, and keep all outputs.
+ *
+ * Repairs such as bias correction and AdaRound change the float function itself: the model that
+ * they leave behind is made to be quantized, and is no longer the network that was trained. A
+ * metric that compares with float32 must then compare with the network as it was: make a reference
+ * before the first repair, and give it to every metric from there on (qdbg_metric.reference).
+ *
+ * Samples are known by their position in the dataset; a checksum of its inputs tells each from any
+ * other. The reference fits every model of the same graph and every dataset that begins with the
+ * same samples, however that cuts them into batches. It takes the memory of the outputs (of the
+ * context, whose ceiling is honoured) and 8 bytes a sample. Progress is told as "reference".
+ *
+ * @param model    built-in or host
+ * @param dataset  samples, labels are not read; not kept
+ * @param out      receives the reference; destroy with qdbg_reference_destroy(). The model's graph
+ *                 must outlive its use, the model need not
+ * @return as qdbg_model_evaluate()
+ */
+QDBG_API qdbg_status qdbg_reference_create(qdbg_model *model, const qdbg_dataset *dataset,
+                                           qdbg_reference **out);
+
+/** Free a reference; no metric may use it any more. NULL is ignored. */
+QDBG_API void qdbg_reference_destroy(qdbg_reference *reference);
+
 /* ---- score ---- */
 
 /** What a metric gets to see of a stretch of samples. */
 typedef struct qdbg_metric_input {
-    uint32_t struct_size;     /**< set by the library */
-    uint32_t n_outputs;       /**< the graph's outputs */
-    const qdbg_view *outputs; /**< [n_outputs], each [n_samples, ...] */
-    const qdbg_view
-        *float_outputs;    /**< the same in float32, or NULL: see QDBG_METRIC_NEEDS_FLOAT */
-    const int64_t *labels; /**< [n_samples], or NULL */
-    uint64_t first_sample; /**< number of the first sample in the dataset */
+    uint32_t struct_size;           /**< set by the library */
+    uint32_t n_outputs;             /**< the graph's outputs */
+    const qdbg_view *outputs;       /**< [n_outputs], each [n_samples, ...] */
+    const qdbg_view *float_outputs; /**< the same in float32, from the metric's reference where it
+                                       has one, or NULL: see QDBG_METRIC_NEEDS_FLOAT */
+    const int64_t *labels;          /**< [n_samples], or NULL */
+    uint64_t first_sample;          /**< number of the first sample in the dataset */
     uint64_t n_samples;
 } qdbg_metric_input;
 
@@ -273,10 +304,17 @@ typedef struct qdbg_metric_input {
  * Built-in metrics look at the graph's first output (SQNR: at all of them), reshaped to
  * [n_samples, classes]. Among equal outputs the lowest index is the largest. Top-1 and top-5 need
  * labels in 0 .. classes - 1. SQNR of identical outputs is +infinity.
+ *
+ * "float32" is the model as it is when it is scored, whatever repairs have made of it, unless
+ * there is a `reference`: without one, agreement after a repair that changes the float function
+ * says how much of the *changed* model quantization keeps, and nothing of what the repair itself
+ * did. A simulation whose weights are rounded already and whose activations are bypassed then
+ * agrees with "float32" entirely, however bad it has become.
  */
 typedef struct qdbg_metric {
     uint32_t struct_size; /**< sizeof(qdbg_metric) */
-    int32_t kind;         /**< QDBG_METRIC_; for all but CUSTOM the rest is not read */
+    int32_t kind;         /**< QDBG_METRIC_; for all but CUSTOM the rest but
+                               `reference` is not read */
     uint32_t flags;       /**< QDBG_METRIC_NEEDS_FLOAT */
     uint32_t reserved;
     const char *name;    /**< such as "mAP"; NULL = "score" */
@@ -286,11 +324,13 @@ typedef struct qdbg_metric {
     int32_t (*update)(void *user, void *state, const qdbg_metric_input *input);
     /** Tell the score. 0, or anything else to fail. */
     int32_t (*result)(void *user, const void *state, double *score);
+    const qdbg_reference *reference; /**< float_outputs come from it; NULL = from the model as it
+                                          is */
 } qdbg_metric;
 
-#define QDBG_METRIC_INIT                                      \
-    {                                                         \
-        (uint32_t)sizeof(qdbg_metric), 0, 0, 0, 0, 0, 0, 0, 0 \
+#define QDBG_METRIC_INIT                                         \
+    {                                                            \
+        (uint32_t)sizeof(qdbg_metric), 0, 0, 0, 0, 0, 0, 0, 0, 0 \
     }
 
 /** Set `*metric` to QDBG_METRIC_INIT. NULL is ignored. */
@@ -304,10 +344,11 @@ QDBG_API const char *qdbg_metric_name(const qdbg_metric *metric);
  * @param dataset  samples, with labels where the metric needs them
  * @param score    receives the score
  * @return QDBG_OK; QDBG_E_INVALID (NULL, a bad struct, an empty dataset, labels missing or out of
- *         range: the message names the sample); QDBG_E_SHAPE, QDBG_E_TYPE (a batch does not fit the
- *         graph); QDBG_E_NUMERIC (an input is NaN or infinite: names input and sample; or a custom
- *         metric gave NaN);
- *         QDBG_E_CALLBACK; QDBG_E_HOST; QDBG_E_CANCELLED; QDBG_E_NOMEM; QDBG_E_LIMIT
+ *         range: the message names the sample; the metric's reference is of another graph, holds
+ *         fewer samples or other ones: names the first); QDBG_E_SHAPE, QDBG_E_TYPE (a batch does
+ *         not fit the graph, or an output the metric's reference); QDBG_E_NUMERIC (an input is NaN
+ * or infinite: names input and sample; or a custom metric gave NaN); QDBG_E_CALLBACK; QDBG_E_HOST;
+ * QDBG_E_CANCELLED; QDBG_E_NOMEM; QDBG_E_LIMIT
  */
 QDBG_API qdbg_status qdbg_model_evaluate(qdbg_model *model, const qdbg_dataset *dataset,
                                          const qdbg_metric *metric, double *score);

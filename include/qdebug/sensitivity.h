@@ -20,7 +20,8 @@ typedef struct qdbg_sensitivity_row {
     uint32_t struct_size; /**< sizeof(qdbg_sensitivity_row), set by the caller */
     uint32_t quantizer;   /**< its number in the simulation */
     double score;         /**< the metric with only this quantizer at work */
-    double sqnr_db;       /**< output SQNR (QDBG_METRIC_SQNR); +infinity: outputs are unchanged */
+    double sqnr_db;       /**< output SQNR (QDBG_METRIC_SQNR) against the model as it is, whatever
+                               the metric's reference; +infinity: outputs are unchanged */
     double noise_share;   /**< its output noise power over the sum of all rows', 0..1 */
 } qdbg_sensitivity_row;
 

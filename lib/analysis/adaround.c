@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "../sim/guard.h"
 #include "adaround_result.h"
 
 /* ---- options ---- */
@@ -29,8 +30,8 @@ static const char *options_fault(const qdbg_adaround_options *o)
         return "range_candidates passes 1000";
     if (!positive(o->damping) || !positive(o->learning_rate) || !positive(o->regularizer))
         return "damping, learning_rate or regularizer is negative or not finite";
-    if (o->guard_dataset && !o->guard_metric)
-        return "guard_dataset needs guard_metric";
+    if (!o->guard_dataset != !o->guard_metric)
+        return "the guard needs guard_dataset and guard_metric";
     return NULL;
 }
 
@@ -42,7 +43,7 @@ static qdbg_status check_options(qdbg_ctx *ctx, const qdbg_adaround_options *o)
     if (!o->guard_dataset)
         return QDBG_OK;
     qdbg_status status = qdbg__dataset_check(ctx, o->guard_dataset);
-    return status == QDBG_OK ? qdbg__metric_check(ctx, o->guard_metric) : status;
+    return status == QDBG_OK ? qdbg__guard_metric_check(ctx, o->guard_metric, true) : status;
 }
 
 /* ---- a run ---- */

@@ -393,7 +393,8 @@ qdbg_status qdbg_bias_correct(qdbg_sim *sim, const qdbg_dataset *calibration,
         return qdbg__fail(sim->ctx, QDBG_E_INVALID, "result is NULL");
     qdbg__guard g = {.sim = o.guard_dataset || o.guard_metric ? sim : NULL,
                      .dataset = o.guard_dataset,
-                     .metric = o.guard_metric};
+                     .metric = o.guard_metric,
+                     .moves_function = true};
     qdbg_status status = check(sim->ctx, &o, calibration);
     if (status == QDBG_OK)
         status = qdbg__guard_check(sim->model, &g);

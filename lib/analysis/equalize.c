@@ -247,7 +247,8 @@ qdbg_status qdbg_equalize_run(qdbg_model *m, const qdbg_equalize_options *option
     qdbg__guard g = {.sim = o.guard_sim,
                      .calibration = o.calibration,
                      .dataset = o.guard_dataset,
-                     .metric = o.guard_metric};
+                     .metric = o.guard_metric,
+                     .moves_ranges = !(o.flags & QDBG_EQUALIZE_ADVISE)};
     qdbg_status status = check(m, &o, &g);
     if (status != QDBG_OK)
         return status;

@@ -334,7 +334,9 @@ qdbg_status qdbg_absorb_biases(qdbg_model *m, const qdbg_absorb_options *options
     qdbg__guard g = {.sim = o.guard_sim,
                      .calibration = o.calibration,
                      .dataset = o.guard_dataset,
-                     .metric = o.guard_metric};
+                     .metric = o.guard_metric,
+                     .moves_function = true,
+                     .moves_ranges = true};
     qdbg_status status = check(m, &o, &g);
     if (status != QDBG_OK)
         return status;

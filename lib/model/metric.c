@@ -38,7 +38,8 @@ qdbg_status qdbg__metric_check(qdbg_ctx *ctx, const qdbg_metric *metric)
     if (metric->kind < QDBG_METRIC_CUSTOM || metric->kind > QDBG_METRIC_SQNR)
         return qdbg__fail(ctx, QDBG_E_INVALID, "metric: kind %d is unknown", metric->kind);
     if (metric->kind == QDBG_METRIC_CUSTOM && (!metric->update || !metric->result))
-        return qdbg__fail(ctx, QDBG_E_INVALID, "metric '%s' lacks update or result",
+        return qdbg__fail(ctx, QDBG_E_INVALID,
+                          "metric '%s' does not say what to score: set kind, or update and result",
                           qdbg_metric_name(metric));
     return QDBG_OK;
 }

@@ -12,7 +12,8 @@ typedef struct pass {
     qdbg_model *model;
     qdbg__score_job *job;
     char **states;    /* [n_variants * n_metrics] */
-    void **outputs;   /* [n_variants * n_outputs] into `buffer` */
+    size_t n_slots;   /* variants, and what a metric's reference holds where there is one */
+    void **outputs;   /* [n_slots * n_outputs] into `buffer` */
     qdbg_view *views; /* [2 * n_outputs] of a variant and of float32 */
     char *buffer;
     size_t buffer_size;
@@ -32,7 +33,7 @@ static qdbg_status check_size(const pass *p, uint64_t n_runs)
     double bytes = 0;
     for (uint32_t i = 0; i < p->model->graph->n_outputs; i++)
         bytes += (double)qdbg__model_output_bytes(p->model, i) + 64;
-    if (bytes * (double)n_runs * (double)p->job->n_variants < 1e18)
+    if (bytes * (double)n_runs * (double)p->n_slots < 1e18)
         return QDBG_OK;
     return qdbg__fail(p->model->ctx, QDBG_E_LIMIT,
                       "the outputs of %llu samples in %u variants are more than can be addressed",
@@ -43,7 +44,7 @@ static qdbg_status check_size(const pass *p, uint64_t n_runs)
 static qdbg_status lay_out(pass *p, uint64_t n_runs)
 {
     qdbg_model *m = p->model;
-    size_t size = run_bytes(m) * n_runs * p->job->n_variants;
+    size_t size = run_bytes(m) * n_runs * p->n_slots;
     if (size > p->buffer_size) {
         qdbg__free(m->ctx, p->buffer, p->buffer_size, 1);
         p->buffer_size = 0;
@@ -53,7 +54,7 @@ static qdbg_status lay_out(pass *p, uint64_t n_runs)
         p->buffer_size = size;
     }
     char *next = p->buffer;
-    for (size_t i = 0; i < p->job->n_variants * m->graph->n_outputs; i++) {
+    for (size_t i = 0; i < p->n_slots * m->graph->n_outputs; i++) {
         size_t bytes = qdbg__model_output_bytes(m, (uint32_t)(i % m->graph->n_outputs));
         p->outputs[i] = next;
         next += (bytes * n_runs + 63) / 64 * 64;
@@ -61,39 +62,61 @@ static qdbg_status lay_out(pass *p, uint64_t n_runs)
     return QDBG_OK;
 }
 
-static void set_views(pass *p, qdbg_view *views, uint32_t variant, uint64_t n_runs)
+static void set_views(pass *p, qdbg_view *views, size_t slot, uint64_t n_runs)
 {
     size_t n = p->model->graph->n_outputs;
     for (size_t o = 0; o < n; o++) {
         views[o] = p->model->run_outputs[o];
         if (views[o].rank > 0)
             views[o].dims[0] *= (int64_t)n_runs;
-        views[o].data = p->outputs[variant * n + o];
+        views[o].data = p->outputs[slot * n + o];
     }
 }
 
-static qdbg_status update_metrics(pass *p, const qdbg__stretch *s, uint64_t n_runs)
+/* What a metric compares with: outputs of its reference, or of float32 where that runs, or NULL. */
+static qdbg_status find_float(pass *p, const qdbg__stretch *s, const qdbg_metric *metric,
+                              const qdbg_view **out)
 {
-    size_t n_outputs = p->model->graph->n_outputs;
-    qdbg_view *reference = p->views + n_outputs;
-    set_views(p, reference, 0, n_runs);
-    for (uint32_t v = 0; v < p->job->n_variants; v++) {
-        set_views(p, p->views, v, n_runs);
-        qdbg_metric_input in = {.struct_size = sizeof in,
-                                .n_outputs = (uint32_t)n_outputs,
-                                .outputs = p->views,
-                                .float_outputs = p->job->has_float ? reference : NULL,
-                                .labels = s->labels,
-                                .first_sample = s->first_sample,
-                                .n_samples = s->n_samples};
-        for (uint32_t k = 0; k < p->job->n_metrics; k++) {
-            qdbg_status status = qdbg__metric_update(p->model->ctx, &p->job->metrics[k],
-                                                     p->states[v * p->job->n_metrics + k], &in);
-            if (status != QDBG_OK)
-                return status;
-        }
+    qdbg_view *views = p->views + p->model->graph->n_outputs;
+    *out = views;
+    if (metric->reference) {
+        set_views(p, views, p->n_slots - 1, s->n_runs);
+        return qdbg__reference_fetch(metric->reference, p->model, s, views);
     }
+    if (p->job->has_float)
+        set_views(p, views, 0, s->n_runs);
+    else
+        *out = NULL;
     return QDBG_OK;
+}
+
+static qdbg_status update_metric(pass *p, const qdbg__stretch *s, uint32_t metric)
+{
+    const qdbg__score_job *j = p->job;
+    qdbg_metric_input in = {.struct_size = sizeof in,
+                            .n_outputs = (uint32_t)p->model->graph->n_outputs,
+                            .outputs = p->views,
+                            .labels = s->labels,
+                            .first_sample = s->first_sample,
+                            .n_samples = s->n_samples};
+    qdbg_status status = find_float(p, s, &j->metrics[metric], &in.float_outputs);
+    for (uint32_t v = 0; v < j->n_variants && status == QDBG_OK; v++) {
+        set_views(p, p->views, v, s->n_runs);
+        status = qdbg__metric_update(p->model->ctx, &j->metrics[metric],
+                                     p->states[v * j->n_metrics + metric], &in);
+    }
+    return status;
+}
+
+static qdbg_status use_outputs(pass *p, const qdbg__stretch *s)
+{
+    qdbg_status status = QDBG_OK;
+    for (uint32_t k = 0; k < p->job->n_metrics && status == QDBG_OK; k++)
+        status = update_metric(p, s, k);
+    if (status != QDBG_OK || !p->job->keep)
+        return status;
+    set_views(p, p->views, 0, s->n_runs);
+    return qdbg__reference_keep(p->job->keep, p->model, s, p->views);
 }
 
 static qdbg_status score_part(pass *p, const qdbg__stretch *s)
@@ -107,7 +130,7 @@ static qdbg_status score_part(pass *p, const qdbg__stretch *s)
                            .n_variants = p->job->n_variants,
                            .outputs = p->outputs};
     status = p->model->backend->run(p->model, &run);
-    return status == QDBG_OK ? update_metrics(p, s, s->n_runs) : status;
+    return status == QDBG_OK ? use_outputs(p, s) : status;
 }
 
 /* A scalar has no dimension along which runs could be joined. */
@@ -127,7 +150,7 @@ static qdbg_status score_stretch(void *user, const qdbg__stretch *s)
     qdbg_status status = check_size(p, MIN_RUNS);
     if (status != QDBG_OK)
         return status;
-    uint64_t fits = OUTPUT_BYTES / (run_bytes(m) * p->job->n_variants);
+    uint64_t fits = OUTPUT_BYTES / (run_bytes(m) * p->n_slots);
     uint64_t step = fits > MIN_RUNS ? fits : MIN_RUNS;
     if (has_scalar_output(m))
         step = 1;
@@ -152,10 +175,18 @@ static qdbg_status begin(pass *p)
     qdbg_ctx *ctx = p->model->ctx;
     const qdbg__score_job *j = p->job;
     size_t n = (size_t)j->n_variants * j->n_metrics;
+    bool refers = false;
+    for (uint32_t i = 0; i < j->n_metrics; i++) {
+        qdbg_status status = qdbg__reference_check(p->model, j->metrics[i].reference);
+        if (status != QDBG_OK)
+            return status;
+        refers = refers || j->metrics[i].reference;
+    }
+    p->n_slots = (size_t)j->n_variants + refers;
     p->states = qdbg__alloc(ctx, n, sizeof *p->states);
-    p->outputs =
-        p->states ? qdbg__alloc(ctx, j->n_variants * p->model->graph->n_outputs, sizeof *p->outputs)
-                  : NULL;
+    p->outputs = p->states
+                     ? qdbg__alloc(ctx, p->n_slots * p->model->graph->n_outputs, sizeof *p->outputs)
+                     : NULL;
     p->views =
         p->outputs ? qdbg__alloc(ctx, 2 * p->model->graph->n_outputs, sizeof *p->views) : NULL;
     if (!p->views)
@@ -177,7 +208,7 @@ static void end(pass *p)
         qdbg__free(ctx, p->states[i], qdbg__metric_state_size(&j->metrics[i % j->n_metrics]), 1);
     qdbg__free(ctx, p->buffer, p->buffer_size, 1);
     qdbg__free(ctx, p->views, 2 * p->model->graph->n_outputs, sizeof *p->views);
-    qdbg__free(ctx, p->outputs, j->n_variants * p->model->graph->n_outputs, sizeof *p->outputs);
+    qdbg__free(ctx, p->outputs, p->n_slots * p->model->graph->n_outputs, sizeof *p->outputs);
     qdbg__free(ctx, p->states, n, sizeof *p->states);
 }
 

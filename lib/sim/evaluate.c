@@ -58,10 +58,11 @@ qdbg__variant qdbg__sim_variant_view(const qdbg__sim_variant *v)
 
 /* ---- score ---- */
 
+/* Does a metric compare with what float32 makes of the samples now? */
 static bool any_needs_float(const qdbg_metric *metrics, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++)
-        if (qdbg__metric_needs_float(&metrics[i]))
+        if (qdbg__metric_needs_float(&metrics[i]) && !metrics[i].reference)
             return true;
     return false;
 }

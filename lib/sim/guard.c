@@ -1,17 +1,45 @@
 #include "guard.h"
 
+qdbg_status qdbg__guard_metric_check(qdbg_ctx *ctx, const qdbg_metric *metric, bool moves_function)
+{
+    qdbg_status status = qdbg__metric_check(ctx, metric);
+    if (status != QDBG_OK || !moves_function || metric->reference ||
+        !qdbg__metric_needs_float(metric))
+        return status;
+    return qdbg__fail(ctx, QDBG_E_INVALID,
+                      "guard_metric '%s' compares with the float32 model, which this changes: give "
+                      "it a reference made before the first repair, qdbg_reference_create()",
+                      qdbg_metric_name(metric));
+}
+
+static bool quantizes_activations(const qdbg_sim *sim)
+{
+    for (size_t i = 0; i < sim->n; i++)
+        if (sim->quantizers[i].place.kind == QDBG_ACTIVATION && sim->quantizers[i].enabled &&
+            !qdbg__sim_is_bypassed(sim, i))
+            return true;
+    return false;
+}
+
 qdbg_status qdbg__guard_check(qdbg_model *m, const qdbg__guard *g)
 {
-    if (!g->sim)
+    if (!g->sim && !g->dataset && !g->metric)
         return QDBG_OK;
+    if (!g->sim)
+        return qdbg__fail(m->ctx, QDBG_E_INVALID, "the guard needs a simulation");
     if (g->sim->model != m)
         return qdbg__fail(m->ctx, QDBG_E_INVALID, "the guard's simulation is of another model");
     if (!g->dataset || !g->metric)
         return qdbg__fail(m->ctx, QDBG_E_INVALID, "the guard needs a dataset and a metric");
+    if (g->moves_ranges && !g->calibration && quantizes_activations(g->sim))
+        return qdbg__fail(m->ctx, QDBG_E_INVALID,
+                          "the guard's simulation quantizes activations and needs calibration: "
+                          "their ranges change");
     qdbg_status status = qdbg__dataset_check(m->ctx, g->dataset);
     if (status == QDBG_OK && g->calibration)
         status = qdbg__dataset_check(m->ctx, g->calibration);
-    return status == QDBG_OK ? qdbg__metric_check(m->ctx, g->metric) : status;
+    return status == QDBG_OK ? qdbg__guard_metric_check(m->ctx, g->metric, g->moves_function)
+                             : status;
 }
 
 qdbg_status qdbg__guard_calibrate(const qdbg__guard *g)

@@ -9,11 +9,16 @@ typedef struct qdbg__guard {
     const qdbg_dataset *calibration; /* NULL: encodings of activations stay */
     const qdbg_dataset *dataset;
     const qdbg_metric *metric;
+    bool moves_function; /* the change does, so that the float network of now is no measure */
+    bool moves_ranges;   /* of activations */
     double before, after;
     int32_t undone;
 } qdbg__guard;
 
-/* Is what a caller gave complete, and of that model? */
+/* A metric that compares with float32 needs a reference where the change moves the function. */
+qdbg_status qdbg__guard_metric_check(qdbg_ctx *ctx, const qdbg_metric *metric, bool moves_function);
+
+/* Is what a caller gave complete, of that model, and fit to judge the change? */
 qdbg_status qdbg__guard_check(qdbg_model *model, const qdbg__guard *guard);
 
 /* Calibrate anew where there is data for it, and score what is enabled. */

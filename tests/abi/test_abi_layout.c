@@ -167,7 +167,7 @@ AT(qdbg_metric_input, labels, 24);
 AT(qdbg_metric_input, first_sample, 32);
 AT(qdbg_metric_input, n_samples, 40);
 
-SIZE(qdbg_metric, 56);
+SIZE(qdbg_metric, 64);
 AT(qdbg_metric, struct_size, 0);
 AT(qdbg_metric, kind, 4);
 AT(qdbg_metric, flags, 8);
@@ -177,6 +177,7 @@ AT(qdbg_metric, user, 24);
 AT(qdbg_metric, state_size, 32);
 AT(qdbg_metric, update, 40);
 AT(qdbg_metric, result, 48);
+AT(qdbg_metric, reference, 56);
 
 SIZE(qdbg_rule_defaults, 56);
 AT(qdbg_rule_defaults, struct_size, 0);

@@ -91,7 +91,8 @@ class Dataset(Struct):
 class Metric(Struct):
     _fields_ = [("struct_size", c_uint32), ("kind", c_int32), ("flags", c_uint32),
                 ("reserved", c_uint32), ("name", c_char_p), ("user", c_void_p),
-                ("state_size", c_uint64), ("update", UPDATE), ("result", RESULT)]
+                ("state_size", c_uint64), ("update", UPDATE), ("result", RESULT),
+                ("reference", c_void_p)]
 
 
 class SimOptions(Struct):

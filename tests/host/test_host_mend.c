@@ -472,9 +472,13 @@ static void check_corrections(const qdbg_channel_stats *stats, uint32_t n)
     o.stats = stats;
     o.n_stats = n;
     check(&repair_bias, &o, n > 0); /* folded, a normalization tells nothing */
+    qdbg_reference *reference;      /* for both models: they have one graph */
+    ASSERT_OK(w, qdbg_reference_create(w->built_in, &w->data, &reference));
+    metric.reference = reference;
     o.guard_dataset = &w->data;
     o.guard_metric = &metric;
     check(&repair_bias, &o, false);
+    qdbg_reference_destroy(reference);
 }
 
 static void check_rounding(void)
@@ -594,7 +598,7 @@ static void falling_scores_undo_everything(void **state)
     fo.guard_dataset = eo.guard_dataset = ao.guard_dataset = bo.guard_dataset = ro.guard_dataset =
         &w->data;
     ro.positions = 4;
-    ao.calibration = &w->data;
+    eo.calibration = ao.calibration = &w->data;
     open_sims(4);
     check_falling(&repair_fold, &fo);
     ASSERT_OK(w, qdbg_fold_batch_norms(w->built_in, NULL));

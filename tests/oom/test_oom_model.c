@@ -51,6 +51,29 @@ static qdbg_status model_evaluate(world *w)
     return qdbg_model_evaluate(w->m, &w->s.set, &w->metric, &w->score);
 }
 
+static qdbg_status reference_create(world *w)
+{
+    return qdbg_reference_create(w->m, &w->s.set, (qdbg_reference **)&w->out);
+}
+
+static void reference_drop(world *w)
+{
+    qdbg_reference_destroy(w->out);
+}
+
+/* Two passes, the second of which compares with what the first kept. */
+static qdbg_status evaluate_with_reference(world *w)
+{
+    qdbg_reference *r = NULL;
+    qdbg_metric metric = metric_of(QDBG_METRIC_SQNR);
+    qdbg_status status = qdbg_reference_create(w->m, &w->s.set, &r);
+    metric.reference = r;
+    if (status == QDBG_OK)
+        status = qdbg_model_evaluate(w->m, &w->s.set, &metric, &w->score);
+    qdbg_reference_destroy(r);
+    return status;
+}
+
 static qdbg_status arrays_create(world *w)
 {
     qdbg_view x = samples_view(w->g, &w->s);
@@ -73,6 +96,9 @@ static void models(void **state)
         {"run, first", with_unplanned, model_run, NULL, NULL, false},
         {"evaluate", with_builtin, model_evaluate, NULL, NULL, false},
         {"evaluate, host", with_host, model_evaluate, NULL, NULL, false},
+        {"reference_create", with_builtin, reference_create, reference_drop, NULL, false},
+        {"reference_create, host", with_host, reference_create, reference_drop, NULL, false},
+        {"evaluate with a reference", with_builtin, evaluate_with_reference, NULL, NULL, false},
         {"arrays_create", with_builtin, arrays_create, arrays_drop, NULL, false},
     };
     (void)state;
