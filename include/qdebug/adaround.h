@@ -121,9 +121,11 @@ typedef struct qdbg_adaround_options {
 /** Set `*options` to QDBG_ADAROUND_OPTIONS_INIT. NULL is ignored. */
 QDBG_API void qdbg_adaround_options_init(qdbg_adaround_options *options);
 
-#define QDBG_ADAROUND_DONE 0     /**< rounded */
-#define QDBG_ADAROUND_REVERTED 1 /**< worse than nearest rounding on held-out samples: left */
-#define QDBG_ADAROUND_SHARED 2   /**< left: something else reads the weight too */
+#define QDBG_ADAROUND_DONE 0 /**< rounded */
+#define QDBG_ADAROUND_REVERTED                                                                     \
+    1 /**< nearest rounding is in place: the other was worse on held-out samples, or was undone by \
+           the guard or qdbg_adaround_undo() */
+#define QDBG_ADAROUND_SHARED 2 /**< left: something else reads the weight too */
 #define QDBG_ADAROUND_UNSUPPORTED                                     \
     3 /**< left: not a form of layer that is known, or a host's graph \
            does not tell its input's shape */
@@ -144,8 +146,11 @@ QDBG_API void qdbg_adaround_options_init(qdbg_adaround_options *options);
  * channels of the squared error of the layer's own output against float32: the same for every
  * solver. SAMPLED looks at the act_ losses instead: the same mean behind the activation (and what
  * stands before it), over the positions that were kept; what is worse there on held-out positions
- * is reverted. They are 0 for other solvers without
- * QDBG_ADAROUND_ACT_LOSSES. */
+ * is reverted. They are 0 for other solvers without QDBG_ADAROUND_ACT_LOSSES.
+ *
+ * A row that is REVERTED tells of nearest rounding with the range and bias of before, which is then
+ * in place: no weight moved, no bias changed, and each loss that of nearest. `scales` tells what
+ * was tried, whatever the outcome. */
 typedef struct qdbg_adaround_row {
     uint32_t struct_size; /**< sizeof(qdbg_adaround_row), set by the caller */
     uint32_t node;        /**< the layer */
@@ -219,10 +224,12 @@ QDBG_API qdbg_status qdbg_adaround_run(qdbg_sim *sim, const qdbg_dataset *calibr
 QDBG_API void qdbg_adaround_destroy(qdbg_adaround *result);
 
 /**
- * Set weights, biases and encodings back to what they were, bit for bit. A second call does
- * nothing.
- * @return QDBG_OK; QDBG_E_INVALID (NULL); QDBG_E_CALLBACK (the host refused one: the rest are set
- *         back); QDBG_E_NOMEM; QDBG_E_LIMIT
+ * Set weights, biases and encodings back to what they were, bit for bit, and rows to
+ * QDBG_ADAROUND_REVERTED. Undo later repairs of the same parameters or encodings first: see
+ * qdbg_fold_undo(). A second call does nothing.
+ * @return QDBG_OK; QDBG_E_INVALID (NULL); QDBG_E_STATE (a later change stands: names the parameter,
+ *         nothing is undone); QDBG_E_CALLBACK (the host refused one: the rest are set back);
+ *         QDBG_E_NOMEM; QDBG_E_LIMIT
  */
 QDBG_API qdbg_status qdbg_adaround_undo(qdbg_adaround *result);
 

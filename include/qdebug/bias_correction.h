@@ -129,10 +129,10 @@ QDBG_API qdbg_status qdbg_bias_correct(qdbg_sim *sim, const qdbg_dataset *calibr
 QDBG_API void qdbg_bias_correction_destroy(qdbg_bias_correction *result);
 
 /**
- * Set all biases back to what they were, bit for bit. Undo later changes to the same model first. A
- * second call does nothing.
- * @return QDBG_OK; QDBG_E_INVALID (NULL); QDBG_E_CALLBACK (the host refused one: the rest are set
- *         back)
+ * Set all biases back to what they were, bit for bit. Undo later repairs of the same parameters
+ * first: see qdbg_fold_undo(). A second call does nothing.
+ * @return QDBG_OK; QDBG_E_INVALID (NULL); QDBG_E_STATE (a later change stands: names the parameter,
+ *         nothing is undone); QDBG_E_CALLBACK (the host refused one: the rest are set back)
  */
 QDBG_API qdbg_status qdbg_bias_correction_undo(qdbg_bias_correction *result);
 

@@ -131,7 +131,8 @@ typedef struct qdbg_equalize_row {
 QDBG_API void qdbg_equalize_row_init(qdbg_equalize_row *row);
 
 /**
- * Equalize every joint. Fold batch-normalizations first (fold.h). Channels with a range of zero
+ * Equalize every joint. Fold batch-normalizations first (fold.h); where nothing can be equalized
+ * for want of that, a warning is logged. Channels with a range of zero
  * anywhere in their chain keep the factor 1. The float function stays the same up to rounding.
  *
  * @param model    built-in or host; must outlive the result
@@ -193,10 +194,10 @@ QDBG_API qdbg_status qdbg_absorb_biases(qdbg_model *model, const qdbg_absorb_opt
 QDBG_API void qdbg_equalize_destroy(qdbg_equalize *result);
 
 /**
- * Set all parameters back to what they were, bit for bit. Undo later changes to the same model
- * first. A second call does nothing.
- * @return QDBG_OK; QDBG_E_INVALID (NULL); QDBG_E_CALLBACK (the host refused one: the rest are set
- *         back)
+ * Set all parameters back to what they were, bit for bit. Undo later repairs of the same parameters
+ * first: see qdbg_fold_undo(). A second call does nothing.
+ * @return QDBG_OK; QDBG_E_INVALID (NULL); QDBG_E_STATE (a later change stands: names the parameter,
+ *         nothing is undone); QDBG_E_CALLBACK (the host refused one: the rest are set back)
  */
 QDBG_API qdbg_status qdbg_equalize_undo(qdbg_equalize *result);
 

@@ -25,7 +25,8 @@ extern "C" {
  *
  * For every Conv, ConvTranspose or Gemm whose only reader is a BatchNormalization, with constant
  * parameters that nothing else reads: W[o] *= s[o] and b[o] *= s[o] with s = gamma / sqrt(var +
- * eps). Undo by setting the parameters back. qdbg_fold_run() does more and tells what it did.
+ * eps). Undo by setting the parameters back; what qdbg_fold_run() and other repairs did to them
+ * before cannot be undone any more. qdbg_fold_run() does more and tells what it did.
  *
  * @param model     built-in or host
  * @param n_folded  receives the number of folded pairs; may be NULL
@@ -135,10 +136,13 @@ QDBG_API qdbg_status qdbg_fold_run(qdbg_model *model, const qdbg_fold_options *o
 QDBG_API void qdbg_fold_destroy(qdbg_fold *result);
 
 /**
- * Set all parameters back to what they were, bit for bit. Undo later changes to the same model
- * first. A second call does nothing.
- * @return QDBG_OK; QDBG_E_INVALID (NULL); QDBG_E_CALLBACK (the host refused one: the rest are set
- *         back)
+ * Set all parameters back to what they were, bit for bit. Undo later repairs of the same parameters
+ * first, be it of this or of another kind: while one stands this is refused and nothing changes.
+ * The change of a result that was destroyed without undo, and that of qdbg_fold_batch_norms(),
+ * stands for good. What qdbg_model_set_parameter() has set since is overwritten. A second call does
+ * nothing.
+ * @return QDBG_OK; QDBG_E_INVALID (NULL); QDBG_E_STATE (a later change stands: names the
+ *         parameter); QDBG_E_CALLBACK (the host refused one: the rest are set back)
  */
 QDBG_API qdbg_status qdbg_fold_undo(qdbg_fold *result);
 

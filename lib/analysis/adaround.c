@@ -453,12 +453,7 @@ static qdbg_status guard(run *r, qdbg_adaround *a)
     if (status != QDBG_OK || a->score_after >= a->score_before)
         return status;
     a->undone_by_guard = 1;
-    for (size_t i = 0; i < a->n; i++) {
-        qdbg_adaround_row *row = &a->rows[i];
-        if (row->outcome != QDBG_ADAROUND_DONE)
-            continue;
-        qdbg__ada_row_revert(row);
-    }
+    qdbg__ada_result_mark_reverted(a);
     return qdbg__ada_result_undo(a);
 }
 

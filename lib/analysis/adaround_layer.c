@@ -310,6 +310,9 @@ static bool is_better(const qdbg__ada_work *w)
 void qdbg__ada_row_revert(qdbg_adaround_row *row)
 {
     row->outcome = QDBG_ADAROUND_REVERTED;
+    row->bias = QDBG_NONE;
+    row->bias_change = 0;
+    row->n_moved = 0;
     row->loss = row->loss_nearest;
     row->held_loss = row->held_nearest;
     row->act_loss = row->act_nearest;

@@ -28,6 +28,7 @@ qdbg_status qdbg__ada_result_apply(qdbg_adaround *a, size_t i, qdbg__ada_layer *
         status = set_parameter(a, layer->site.value, layer->bias, layer->n_bias);
     if (status != QDBG_OK || !layer->frozen.encodings)
         return status;
+    layer->frozen.frozen_by = qdbg__journal_id(a->sim->model, &a->journal);
     status = qdbg__sim_swap_frozen(a->sim, layer->row.quantizer, &layer->frozen);
     if (status != QDBG_OK)
         return status;
@@ -46,6 +47,13 @@ qdbg_status qdbg__ada_result_undo(qdbg_adaround *a)
         a->swapped[i] = 0;
     }
     return qdbg__journal_undo(a->sim->model, &a->journal, 0);
+}
+
+void qdbg__ada_result_mark_reverted(qdbg_adaround *a)
+{
+    for (size_t i = 0; i < a->n; i++)
+        if (a->rows[i].outcome == QDBG_ADAROUND_DONE)
+            qdbg__ada_row_revert(&a->rows[i]);
 }
 
 qdbg_status qdbg__ada_result_new(qdbg_sim *sim, const qdbg__ada_layer *layers, size_t n,
@@ -86,11 +94,31 @@ void qdbg_adaround_destroy(qdbg_adaround *a)
     qdbg__free(a->ctx, a, 1, sizeof *a);
 }
 
+/* A later run may have frozen encodings only, which no parameter tells. */
+static qdbg_status check_undo(const qdbg_adaround *a)
+{
+    const qdbg_graph *g = a->sim->model->graph;
+    for (size_t i = 0; i < a->n; i++) {
+        const char *name = g->values[a->rows[i].weight].name;
+        if (a->swapped[i] &&
+            a->sim->quantizers[a->rows[i].quantizer].frozen.frozen_by != a->journal.id)
+            return qdbg__fail_at(a->ctx, QDBG_E_STATE, NULL, name,
+                                 "weight '%s' has been rounded again since: undo the later change "
+                                 "first",
+                                 name);
+    }
+    return qdbg__journal_check_undo(a->sim->model, &a->journal);
+}
+
 qdbg_status qdbg_adaround_undo(qdbg_adaround *a)
 {
     if (!a)
         return QDBG_E_INVALID;
     qdbg__clear_error(a->ctx);
+    qdbg_status status = check_undo(a);
+    if (status != QDBG_OK)
+        return status;
+    qdbg__ada_result_mark_reverted(a);
     return qdbg__ada_result_undo(a);
 }
 

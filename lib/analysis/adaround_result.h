@@ -24,6 +24,9 @@ qdbg_status qdbg__ada_result_new(qdbg_sim *sim, const qdbg__ada_layer *layers, s
 /* Put layer `i` into model and simulation. After a failure undo what has been done. */
 qdbg_status qdbg__ada_result_apply(qdbg_adaround *a, size_t i, qdbg__ada_layer *layer);
 
+/* Rows say that all is undone. */
+void qdbg__ada_result_mark_reverted(qdbg_adaround *a);
+
 /* Set everything back. A failure that the context has recorded stays the one told. */
 qdbg_status qdbg__ada_result_undo(qdbg_adaround *a);
 

@@ -444,6 +444,9 @@ qdbg_status qdbg_bias_correction_undo(qdbg_bias_correction *b)
     if (!b)
         return QDBG_E_INVALID;
     qdbg__clear_error(b->sim->ctx);
+    qdbg_status status = qdbg__journal_check_undo(b->sim->model, &b->journal);
+    if (status != QDBG_OK)
+        return status;
     mark_reverted(b);
     return qdbg__journal_undo(b->sim->model, &b->journal, 0);
 }

@@ -199,10 +199,27 @@ static qdbg_status judge(qdbg_equalize *e)
     return status == QDBG_OK ? qdbg__guard_calibrate(&e->guard) : status;
 }
 
+/* A beginner's trap: all is well, and nothing has happened. */
+static void warn_of_norms(const qdbg_equalize *e)
+{
+    size_t n_norms = 0;
+    for (size_t i = 0; i < e->joints.n; i++) {
+        if (e->joints.at[i].outcome == QDBG_EQUALIZE_DONE)
+            return;
+        n_norms += e->joints.at[i].outcome == QDBG_EQUALIZE_NORM;
+    }
+    if (n_norms > 0)
+        qdbg__log(e->model->ctx, QDBG_LOG_WARNING,
+                  "equalize: nothing can be equalized, since batch-normalizations are not folded: "
+                  "fold first, qdbg_fold_run()");
+}
+
 static qdbg_status equalize(qdbg_equalize *e, const qdbg_equalize_options *o)
 {
     bool advise = (o->flags & QDBG_EQUALIZE_ADVISE) != 0;
     qdbg_status status = qdbg__joints_find(e->model, &e->joints);
+    if (status == QDBG_OK)
+        warn_of_norms(e);
     if (status == QDBG_OK && e->guard.sim && !advise)
         status = qdbg__guard_score(&e->guard, "equalize: score", &e->guard.before);
     if (status == QDBG_OK && o->formula != QDBG_EQUALIZE_RANGES)
@@ -283,6 +300,9 @@ qdbg_status qdbg_equalize_undo(qdbg_equalize *e)
     if (!e)
         return QDBG_E_INVALID;
     qdbg__clear_error(e->model->ctx);
+    qdbg_status status = qdbg__journal_check_undo(e->model, &e->journal);
+    if (status != QDBG_OK)
+        return status;
     mark_reverted(e);
     return qdbg__journal_undo(e->model, &e->journal, 0);
 }

@@ -280,6 +280,9 @@ qdbg_status qdbg_fold_undo(qdbg_fold *f)
     if (!f)
         return QDBG_E_INVALID;
     qdbg__clear_error(f->model->ctx);
+    qdbg_status status = qdbg__journal_check_undo(f->model, &f->journal);
+    if (status != QDBG_OK)
+        return status;
     mark_reverted(f);
     return qdbg__journal_undo(f->model, &f->journal, 0);
 }

@@ -2,6 +2,27 @@
 
 #include <math.h>
 
+uint64_t qdbg__journal_id(qdbg_model *m, qdbg__journal *j)
+{
+    if (j->id == 0)
+        j->id = ++m->n_changes;
+    return j->id;
+}
+
+qdbg_status qdbg__journal_check_undo(qdbg_model *m, const qdbg__journal *j)
+{
+    for (size_t i = 0; i < j->n; i++) {
+        uint32_t value = j->entries[i].value;
+        const char *name = m->graph->values[value].name;
+        if (m->changed_by[value] != j->id)
+            return qdbg__fail_at(m->ctx, QDBG_E_STATE, NULL, name,
+                                 "parameter '%s' has been changed again since: undo the later "
+                                 "change first",
+                                 name);
+    }
+    return QDBG_OK;
+}
+
 qdbg_status qdbg__journal_note(qdbg_model *m, qdbg__journal *j, uint32_t value)
 {
     qdbg_status status =
@@ -17,7 +38,8 @@ qdbg_status qdbg__journal_note(qdbg_model *m, qdbg__journal *j, uint32_t value)
         qdbg__free(m->ctx, data, count, sizeof *data);
         return status;
     }
-    j->entries[j->n++] = (qdbg__journal_entry){value, count, data};
+    j->entries[j->n++] = (qdbg__journal_entry){value, count, m->changed_by[value], data};
+    m->changed_by[value] = qdbg__journal_id(m, j);
     return QDBG_OK;
 }
 
@@ -70,6 +92,7 @@ qdbg_status qdbg__journal_undo(qdbg_model *m, qdbg__journal *j, size_t keep)
         if (status != QDBG_OK) /* what it holds now is anyone's guess: ask once more */
             m->backend->set(m, e->value, e->data, e->count);
         m->version++;
+        m->changed_by[e->value] = e->changed_by;
         qdbg__free(m->ctx, e->data, e->count, sizeof *e->data);
     }
     qdbg__failure_restore(m->ctx, &told);

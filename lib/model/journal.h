@@ -7,13 +7,23 @@
 typedef struct qdbg__journal_entry {
     uint32_t value;
     uint64_t count;
-    float *data; /* owned */
+    uint64_t changed_by; /* the journal that had changed it before; 0: none */
+    float *data;         /* owned */
 } qdbg__journal_entry;
 
 typedef struct qdbg__journal {
     qdbg__journal_entry *entries; /* [n] oldest first */
     size_t n, capacity;
+    uint64_t id; /* among the model's journals; 0: not asked for yet */
 } qdbg__journal;
+
+/* What the journal is known by. */
+uint64_t qdbg__journal_id(qdbg_model *model, qdbg__journal *journal);
+
+/* May all entries be set back? QDBG_E_STATE where another journal has changed one of the parameters
+ * since and that change stands, be it for good since its journal was freed: what this one noted
+ * would come back, and what that one noted would be lost or, undone later, wrong. */
+qdbg_status qdbg__journal_check_undo(qdbg_model *model, const qdbg__journal *journal);
 
 /* Note a parameter's present elements. */
 qdbg_status qdbg__journal_note(qdbg_model *model, qdbg__journal *journal, uint32_t value);

@@ -13,7 +13,8 @@ qdbg_status qdbg__model_new(qdbg_graph *graph, const qdbg__backend *backend, qdb
     m->ctx = ctx;
     m->graph = graph;
     m->backend = backend;
-    m->run_inputs = qdbg__alloc(ctx, graph->n_inputs, sizeof *m->run_inputs);
+    m->changed_by = qdbg__alloc(ctx, graph->n_values, sizeof *m->changed_by);
+    m->run_inputs = m->changed_by ? qdbg__alloc(ctx, graph->n_inputs, sizeof *m->run_inputs) : NULL;
     m->run_outputs =
         m->run_inputs ? qdbg__alloc(ctx, graph->n_outputs, sizeof *m->run_outputs) : NULL;
     if (!m->run_outputs) {
@@ -32,6 +33,7 @@ void qdbg_model_destroy(qdbg_model *m)
     m->backend->destroy(m);
     qdbg__free(m->ctx, m->run_outputs, m->graph->n_outputs, sizeof *m->run_outputs);
     qdbg__free(m->ctx, m->run_inputs, m->graph->n_inputs, sizeof *m->run_inputs);
+    qdbg__free(m->ctx, m->changed_by, m->graph->n_values, sizeof *m->changed_by);
     qdbg__free(m->ctx, m, 1, sizeof *m);
 }
 

@@ -35,6 +35,8 @@ struct qdbg_model {
     qdbg_graph *graph;
     const qdbg__backend *backend;
     uint64_t version;       /* grows with every changed parameter */
+    uint64_t n_changes;     /* the number of journals so far, which they are known by */
+    uint64_t *changed_by;   /* [n_values] the journal that changed a parameter last; 0: none */
     qdbg_view *run_inputs;  /* [n_inputs] shapes of one run, as last prepared */
     qdbg_view *run_outputs; /* [n_outputs] */
     bool prepared;

@@ -13,6 +13,7 @@ typedef struct qdbg__frozen {
     qdbg_encoding *encodings; /* [n] owned; NULL: none */
     uint32_t n;
     qdbg_quant_spec spec; /* that they belong to */
+    uint64_t frozen_by;   /* the journal (journal.h) of what froze them */
 } qdbg__frozen;
 
 typedef struct qdbg__quantizer {
