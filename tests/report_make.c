@@ -80,6 +80,8 @@ static qdbg_diagnosis *make_diagnosis(qdbg_ctx *ctx, size_t n, const char *metri
     d->summary.rounding = QDBG_ROUND_NEAREST_AWAY;
     d->summary.weight_range = QDBG_RANGE_MSE;
     d->summary.activation_range = QDBG_RANGE_PERCENTILE;
+    d->summary.rules = "tflite";
+    d->summary.n_biases = 7;
     d->summary.metric = d->metric_name;
     assert_ok(qdbg__diagnosis_reserve_findings(d, n));
     for (size_t i = 0; i < n; i++)

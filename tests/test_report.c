@@ -93,8 +93,9 @@ static void test_json(void **state)
         root,
         "schema_version library_version model samples calibration_samples metric float_score "
         "quantized_score max_drop weight_bits activation_bits per_channel rounding "
-        "weight_range activation_range batch_norms_folded conclusion steps quantizers",
-        "issiisrrriibsssisaa");
+        "weight_range activation_range rules int32_biases batch_norms_folded conclusion steps "
+        "quantizers",
+        "issiisrrriibssssiisaa");
     assert_int_equal(json_integer_value(json_object_get(root, "schema_version")), 1);
     assert_string_equal(json_string_value(json_object_get(root, "model")),
                         "m\"odel </title>\xef\xbf\xbd.onnx");

@@ -28,7 +28,9 @@ typedef struct qdbg_diagnose_options {
     const qdbg_dataset *evaluation;  /**< required; may be the same as calibration */
     const qdbg_metric *metric;       /**< NULL = QDBG_METRIC_AGREEMENT */
     const qdbg_sim_options *sim;     /**< quantization to diagnose; NULL = its defaults */
-    double max_drop;                 /**< score that may be lost, > 0; 0 = 0.01 */
+    double max_drop;                 /**< score that may be lost, > 0; 0 = 0.01. What float64
+                                          rounds off the difference of two scores (1e-12 of the
+                                          larger of the float score and 1) is forgiven */
 } qdbg_diagnose_options;
 
 #define QDBG_DIAGNOSE_OPTIONS_INIT                                \
@@ -52,7 +54,7 @@ QDBG_API void qdbg_diagnose_options_init(qdbg_diagnose_options *options);
  * @param out      receives the diagnosis; destroy with qdbg_diagnosis_destroy(). It holds its own
  *                 copies and outlives the model
  * @return as qdbg_sim_evaluate(), qdbg_fold_batch_norms() and qdbg_sim_create(); QDBG_E_INVALID
- *         also for a bad option
+ *         also for a bad option, and where the rules place no quantizer at all
  */
 QDBG_API qdbg_status qdbg_diagnose(qdbg_model *model, const qdbg_diagnose_options *options,
                                    qdbg_diagnosis **out);
@@ -142,11 +144,15 @@ typedef struct qdbg_summary {
     const char *conclusion;     /**< the last step's verdict */
     int32_t weight_range;       /**< QDBG_RANGE_ method of weights */
     int32_t activation_range;   /**< QDBG_RANGE_ method of activations */
+    const char *rules; /**< the preset (rules.h) that qdbg_sim_options.rules are equal to, "default"
+                            where they are NULL, else "custom" */
+    uint32_t n_biases; /**< biases that are quantized to int32; 0: all are in float32 */
+    uint32_t reserved;
 } qdbg_summary;
 
 #define QDBG_SUMMARY_INIT                                                              \
     {                                                                                  \
-        (uint32_t)sizeof(qdbg_summary), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 \
+        (uint32_t)sizeof(qdbg_summary), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 \
     }
 
 /** Set `*summary` to QDBG_SUMMARY_INIT. NULL is ignored. */

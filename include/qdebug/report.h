@@ -50,7 +50,8 @@ typedef int32_t (*qdbg_write_fn)(void *user, const void *data, size_t size);
  *
  * JSON: "schema_version", "library_version", "model", "samples", "calibration_samples", "metric",
  * "float_score", "quantized_score", "max_drop", "weight_bits", "activation_bits", "per_channel",
- * "rounding", "batch_norms_folded", "conclusion", "steps": ["name", "title", "outcome", "verdict",
+ * "rounding", "weight_range", "activation_range", "rules", "int32_biases" (their number),
+ * "batch_norms_folded", "conclusion", "steps": ["name", "title", "outcome", "verdict",
  * "recommendation", "score", "drop", "half_width", "output_sqnr_db", "seconds"], "quantizers":
  * ["name", "kind" ("weight", "activation" or "bias"), "node", "op_type", "bits", "channels",
  * "scale", "zero_point", "min", "max", "score_alone", "drop_alone", "output_sqnr_db",

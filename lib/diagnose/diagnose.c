@@ -8,7 +8,7 @@
 
 bool qdbg__within(const qdbg__chart *c, double score)
 {
-    return c->float_score - score <= c->options.max_drop;
+    return !qdbg__drops_too_far(c->float_score, score, c->options.max_drop);
 }
 
 /* ---- box 1: the float32 check ---- */
@@ -174,7 +174,9 @@ static qdbg_status fold(qdbg__chart *c, const uint8_t *wanted, const qdbg__probe
     qdbg__probe folded = {0};
     if (c->options.flags & QDBG_DIAGNOSE_NO_FOLD)
         return QDBG_OK;
-    qdbg_status status = qdbg__fold_batch_norms(c->model, &c->n_folded, journal);
+    qdbg_status status = qdbg__note_dead(c);
+    if (status == QDBG_OK)
+        status = qdbg__fold_batch_norms(c->model, &c->n_folded, journal);
     if (status == QDBG_OK)
         status = probe(c, &plain, wanted, &folded);
     if (status == QDBG_OK)
@@ -282,16 +284,20 @@ static qdbg_status skip_rest(qdbg__chart *c)
 }
 
 /* What the rules add to the options. */
-static void tell_target(qdbg__chart *c)
+static qdbg_status tell_target(qdbg__chart *c)
 {
     qdbg_summary *s = &c->diagnosis->summary;
     for (size_t i = 0; i < c->sim->n; i++) {
         const qdbg__quantizer *q = &c->sim->quantizers[i];
         if (q->place.kind == QDBG_WEIGHT && q->spec.granularity == QDBG_PER_CHANNEL)
             s->weight_granularity = QDBG_PER_CHANNEL;
+        s->n_biases += q->place.kind == QDBG_BIAS;
         if (q->place.kind != QDBG_BIAS)
             s->rounding = q->spec.rounding;
     }
+    if (c->sim->n == 0)
+        return qdbg__fail(c->ctx, QDBG_E_INVALID, "the rules place no quantizer");
+    return qdbg__rules_name(c->ctx, c->options.sim ? c->options.sim->rules : NULL, &s->rules);
 }
 
 static qdbg_status walk(qdbg__chart *c, qdbg__journal *journal)
@@ -300,7 +306,7 @@ static qdbg_status walk(qdbg__chart *c, qdbg__journal *journal)
     /* First, so that bad options fail before the data is walked. */
     qdbg_status status = qdbg_sim_create(c->model, c->options.sim, &c->sim);
     if (status == QDBG_OK)
-        tell_target(c);
+        status = tell_target(c);
     if (status == QDBG_OK)
         status = score_float(c, &s->samples);
     if (status != QDBG_OK)
@@ -388,6 +394,7 @@ qdbg_status qdbg_diagnose(qdbg_model *model, const qdbg_diagnose_options *option
         status = new_diagnosis(&c);
     if (status == QDBG_OK)
         status = walk(&c, &journal);
+    qdbg__forget_dead(&c);
     qdbg_sim_destroy(c.sim);
     qdbg_status undone = qdbg__journal_undo(model, &journal, 0);
     qdbg__journal_free(model, &journal);

@@ -1,5 +1,7 @@
 #include "diagnosis.h"
 
+#include <math.h>
+
 void qdbg_diagnose_options_init(qdbg_diagnose_options *options)
 {
     if (options)
@@ -22,6 +24,11 @@ void qdbg_summary_init(qdbg_summary *summary)
 {
     if (summary)
         *summary = (qdbg_summary)QDBG_SUMMARY_INIT;
+}
+
+bool qdbg__drops_too_far(double float_score, double score, double max_drop)
+{
+    return !(float_score - score <= max_drop + 1e-12 * fmax(1, fabs(float_score)));
 }
 
 static void free_text(qdbg_ctx *ctx, const char *text)

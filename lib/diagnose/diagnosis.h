@@ -17,6 +17,10 @@ struct qdbg_diagnosis {
     size_t n_findings;
 };
 
+/* Is score lost beyond `max_drop`? Scores are quotients such as 925 / 1000, whose difference may be
+ * off by an ulp of them: a drop of exactly max_drop is within. A score that is NaN is beyond. */
+bool qdbg__drops_too_far(double float_score, double score, double max_drop);
+
 /* Append a step with copies of its texts. NULL texts become "". */
 qdbg_status qdbg__diagnosis_add_step(qdbg_diagnosis *diagnosis, const qdbg_step *step);
 

@@ -85,24 +85,30 @@ static void describe_grid(const qdbg__quantizer *q, qdbg_finding *f)
     }
 }
 
-static void explain_weight(qdbg__text *t, const qdbg__quantizer *q, const qdbg_finding *f,
-                           const spread *s)
+/* One channel rules the scale of all. */
+static void explain_spread(qdbg__text *t, const qdbg__quantizer *q, const spread *s, bool dead)
 {
-    if (q->spec.granularity == QDBG_PER_TENSOR && s->ratio >= SPREAD_BAD) {
-        qdbg__text_addf(t, "channel %u sets the scale of all %u: its largest weight is ",
-                        s->channel, q->n_channels);
-        qdbg__text_digits(t, s->largest, 4);
-        qdbg__text_add(t, ", the median channel's ");
-        qdbg__text_digits(t, s->median, 4);
-        qdbg__text_add(t, "; quantize it per channel, or equalize the channels' ranges first");
-        return;
-    }
+    qdbg__text_addf(t, "channel %u %ssets the scale of all %u: its largest weight is ", s->channel,
+                    dead ? "is dead, and " : "", q->n_channels);
+    qdbg__text_digits(t, s->largest, 4);
+    qdbg__text_add(t, ", the median channel's ");
+    qdbg__text_digits(t, s->median, 4);
+    if (dead)
+        qdbg__text_add(t, "; its batch-normalization has next to no variance: fold with "
+                          "qdbg_fold_run() and QDBG_FOLD_NEUTRALIZE");
+    else
+        qdbg__text_add(t, "; quantize it per channel, or equalize the channels' ranges first: "
+                          "qdbg_equalize_run()");
+}
+
+static void explain_weight(qdbg__text *t, const qdbg__quantizer *q, const qdbg_finding *f)
+{
     qdbg__text_addf(t, "rounding to %u bits leaves the weight at ", q->spec.bits);
     qdbg__text_fixed(t, f->local_sqnr_db, 1);
     qdbg__text_add(t, " dB; use more bits");
     if (q->spec.granularity == QDBG_PER_TENSOR)
         qdbg__text_add(t, " or a scale for each channel");
-    qdbg__text_add(t, ", or round it with regard to the layer's output");
+    qdbg__text_add(t, ", or round it with regard to the layer's output: qdbg_adaround_run()");
 }
 
 static void explain_activation(qdbg__text *t, const qdbg__quantizer *q, const qdbg_finding *f)
@@ -129,11 +135,14 @@ static void explain_bias(qdbg__text *t, const qdbg_finding *f)
 static qdbg_status explain(qdbg__chart *c, const qdbg__quantizer *q, const spread *s,
                            qdbg_finding *f)
 {
+    bool ruled = q->spec.granularity == QDBG_PER_TENSOR && s->ratio >= SPREAD_BAD;
     qdbg__text t = qdbg__text_make(c->ctx);
     bool notable =
         f->culprit || (f->noise_share >= SHARE_NOTABLE && !qdbg__within(c, c->quantized.score));
-    if (notable && q->place.kind == QDBG_WEIGHT)
-        explain_weight(&t, q, f, s);
+    if (notable && q->place.kind == QDBG_WEIGHT && ruled)
+        explain_spread(&t, q, s, qdbg__is_dead(c, f->order, s->channel));
+    else if (notable && q->place.kind == QDBG_WEIGHT)
+        explain_weight(&t, q, f);
     else if (notable && q->place.kind == QDBG_BIAS)
         explain_bias(&t, f);
     else if (notable)

@@ -56,6 +56,20 @@ static int32_t judged(const qdbg__chart *c, double score)
     return qdbg__within(c, score) ? QDBG_OUTCOME_PASSED : QDBG_OUTCOME_FAILED;
 }
 
+/* Decimals that show a drop: four, or as many as it takes to tell it from what is allowed. */
+static int decimals_of(const qdbg__chart *c, double score)
+{
+    int decimals = 4;
+    char drop[QDBG__NUMBER_SIZE], allowed[QDBG__NUMBER_SIZE];
+    for (; decimals < 9 && !qdbg__within(c, score); decimals++) {
+        qdbg__format_fixed(drop, c->float_score - score, decimals);
+        qdbg__format_fixed(allowed, c->options.max_drop, decimals);
+        if (strcmp(drop, allowed) != 0)
+            break;
+    }
+    return decimals;
+}
+
 /* "0.8378 against 0.9259 in float32: a drop of 0.0881, more than the 0.0100 allowed." */
 static void say_score(qdbg__chart *c, qdbg__text *t, double score)
 {
@@ -67,10 +81,11 @@ static void say_score(qdbg__chart *c, qdbg__text *t, double score)
         qdbg__text_add(t, "nothing is lost.");
         return;
     }
+    int decimals = decimals_of(c, score);
     qdbg__text_add(t, "a drop of ");
-    qdbg__text_fixed(t, c->float_score - score, 4);
+    qdbg__text_fixed(t, c->float_score - score, decimals);
     qdbg__text_add(t, qdbg__within(c, score) ? ", within the " : ", more than the ");
-    qdbg__text_fixed(t, c->options.max_drop, 4);
+    qdbg__text_fixed(t, c->options.max_drop, decimals);
     qdbg__text_add(t, " allowed.");
 }
 
@@ -170,11 +185,12 @@ static void advise_kind(qdbg__chart *c, words *w, int32_t kind)
                                    "narrow their range or give them more bits.");
     else if (weights_share_scales(c))
         qdbg__text_add(&w->advice, "Quantize the weights per channel, or equalize the channels' "
-                                   "ranges first; then look at the weights named below.");
+                                   "ranges first (qdbg_equalize_run()); then look at the weights "
+                                   "named below.");
     else
         qdbg__text_add(&w->advice,
                        "Give the weights named below more bits, or round them with regard to the "
-                       "layers' outputs.");
+                       "layers' outputs (qdbg_adaround_run()).");
 }
 
 static bool has_biases(const qdbg__chart *c)
@@ -203,31 +219,43 @@ qdbg_status qdbg__tell_kind(qdbg__chart *c, int32_t kind)
 
 /* ---- each quantizer ---- */
 
-static size_t count_culprits(const qdbg_diagnosis *d)
+/* Whom a sentence is about: QDBG_WEIGHT (biases go with them), QDBG_ACTIVATION, or 0, all. */
+static bool is_on_side(const qdbg_finding *f, int32_t side)
+{
+    return side == 0 || (side == QDBG_ACTIVATION) == (f->kind == QDBG_ACTIVATION);
+}
+
+static size_t count_culprits(const qdbg_diagnosis *d, int32_t side)
 {
     size_t n = 0;
     for (size_t i = 0; i < d->n_findings; i++)
-        n += d->findings[i].culprit;
+        n += d->findings[i].culprit && is_on_side(&d->findings[i], side);
     return n;
 }
 
-/* "weight 'a' (drop 0.0881), activation 'b' (drop 0.0200)": the first `n` findings. */
-static void list_findings(const qdbg_diagnosis *d, qdbg__text *t, size_t n, bool drops)
+/* The culprit of a side that loses most: findings come sorted. NULL where there is none. */
+static const qdbg_finding *worst_of(const qdbg_diagnosis *d, int32_t side)
 {
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < d->n_findings; i++)
+        if (d->findings[i].culprit && is_on_side(&d->findings[i], side))
+            return &d->findings[i];
+    return NULL;
+}
+
+/* "weight 'a' (drop 0.0881), activation 'b' (drop 0.0200)": the first `n` culprits of a side. */
+static void list_culprits(const qdbg_diagnosis *d, qdbg__text *t, int32_t side, size_t n)
+{
+    size_t named = 0;
+    for (size_t i = 0; i < d->n_findings && named < n; i++) {
         const qdbg_finding *f = &d->findings[i];
-        qdbg__text_addf(t, "%s%s '%s' (", i ? ", " : "",
+        if (!f->culprit || !is_on_side(f, side))
+            continue;
+        qdbg__text_addf(t, "%s%s '%s' (drop ", named++ ? ", " : "",
                         f->kind == QDBG_WEIGHT ? "weight"
                         : f->kind == QDBG_BIAS ? "bias"
                                                : "activation",
                         f->name);
-        if (drops) {
-            qdbg__text_add(t, "drop ");
-            qdbg__text_fixed(t, f->drop_alone, 4);
-        } else {
-            qdbg__text_fixed(t, 100 * f->noise_share, 0);
-            qdbg__text_add(t, " % of the noise");
-        }
+        qdbg__text_fixed(t, f->drop_alone, 4);
         qdbg__text_add(t, ")");
     }
 }
@@ -238,7 +266,7 @@ qdbg_status qdbg__tell_quantizers(qdbg__chart *c)
 {
     const qdbg_diagnosis *d = c->diagnosis;
     words w = words_make(c);
-    size_t guilty = count_culprits(d), named = guilty < NAMED ? guilty : NAMED;
+    size_t guilty = count_culprits(d, 0), named = guilty < NAMED ? guilty : NAMED;
     if (guilty == 0) {
         qdbg__text_addf(&w.verdict, "None of %zu quantizers alone loses more than allowed.",
                         d->n_findings);
@@ -246,9 +274,9 @@ qdbg_status qdbg__tell_quantizers(qdbg__chart *c)
         qdbg__text_addf(&w.verdict,
                         "%zu of %zu quantizers alone lose%s more than allowed: ", guilty,
                         d->n_findings, guilty == 1 ? "s" : "");
-        list_findings(d, &w.verdict, named, true);
+        list_culprits(d, &w.verdict, 0, named);
         qdbg__text_addf(&w.verdict, guilty > named ? ", and %zu more." : ".", guilty - named);
-        const qdbg_finding *worst = &d->findings[0];
+        const qdbg_finding *worst = worst_of(d, 0);
         qdbg__text_addf(&w.advice, "'%s': %s.", worst->name, worst->reason);
     }
     return finish(c, &w, guilty ? QDBG_OUTCOME_FAILED : QDBG_OUTCOME_PASSED, "quantizers",
@@ -258,13 +286,26 @@ qdbg_status qdbg__tell_quantizers(qdbg__chart *c)
 /* ---- the end ---- */
 
 /* Findings by noise share: they come sorted by score, so the largest shares are looked for. */
-static const qdbg_finding *noisiest(const qdbg_diagnosis *d)
+static const qdbg_finding *noisiest(const qdbg_diagnosis *d, int32_t side)
 {
     const qdbg_finding *best = NULL;
     for (size_t i = 0; i < d->n_findings; i++)
-        if (!best || d->findings[i].noise_share > best->noise_share)
+        if (is_on_side(&d->findings[i], side) &&
+            (!best || d->findings[i].noise_share > best->noise_share))
             best = &d->findings[i];
     return best;
+}
+
+/* Those that the conclusion is about, in words. */
+static const char *name_side(const qdbg__chart *c, bool weights_bad, bool activations_bad)
+{
+    bool biases = has_biases(c);
+    if (weights_bad && activations_bad)
+        return biases ? "Weights and biases, and activations, each lose"
+                      : "Weights and activations each lose";
+    if (weights_bad)
+        return biases ? "Weights and biases lose" : "The weights lose";
+    return activations_bad ? "The activations lose" : "Weights and activations together lose";
 }
 
 static void conclude_failed(qdbg__chart *c, words *w)
@@ -272,23 +313,22 @@ static void conclude_failed(qdbg__chart *c, words *w)
     const qdbg_diagnosis *d = c->diagnosis;
     bool weights_bad = !qdbg__within(c, c->weights.score);
     bool activations_bad = !qdbg__within(c, c->activations.score);
-    const char *who = weights_bad && activations_bad ? "Weights and activations each lose"
-                      : weights_bad                  ? "The weights lose"
-                      : activations_bad              ? "The activations lose"
-                                                     : "Weights and activations together lose";
-    size_t guilty = count_culprits(d);
-    qdbg__text_addf(&w->verdict, "%s more than allowed. ", who);
+    int32_t side = weights_bad == activations_bad ? 0 : weights_bad ? QDBG_WEIGHT : QDBG_ACTIVATION;
+    size_t guilty = count_culprits(d, side);
+    qdbg__text_addf(&w->verdict, "%s more than allowed. ",
+                    name_side(c, weights_bad, activations_bad));
     if (guilty > 0) {
         qdbg__text_add(&w->verdict,
                        guilty == 1 ? "One quantizer is to blame: " : "Most to blame: ");
-        list_findings(d, &w->verdict, guilty < 3 ? guilty : 3, true);
+        list_culprits(d, &w->verdict, side, guilty < 3 ? guilty : 3);
         qdbg__text_add(&w->verdict, ".");
-        qdbg__text_addf(&w->advice, "Mend '%s' first: %s.", d->findings[0].name,
-                        d->findings[0].reason);
+        const qdbg_finding *worst = worst_of(d, side);
+        qdbg__text_addf(&w->advice, "Mend '%s' first: %s.", worst->name, worst->reason);
         return;
     }
-    const qdbg_finding *f = noisiest(d);
-    qdbg__text_add(&w->verdict, "No quantizer alone is to blame: many small errors add up");
+    const qdbg_finding *f = noisiest(d, side);
+    qdbg__text_addf(&w->verdict, "%s alone is to blame: many small errors add up",
+                    side == 0 ? "No quantizer" : "None of them");
     if (f && f->noise_share > 0) {
         qdbg__text_addf(&w->verdict, ", most of all that of '%s' (", f->name);
         qdbg__text_fixed(&w->verdict, 100 * f->noise_share, 0);

@@ -25,6 +25,7 @@ typedef struct qdbg__chart {
     bool tap_obeyed;          /* the model goes on with what quantizers make of its values */
     uint32_t first_different; /* value where they do not, or QDBG_NONE */
     qdbg__outcome quantized, weights, activations;
+    uint8_t **dead; /* [sim->n] NULL, or [n_channels] 1: dead before it was folded; or NULL */
 } qdbg__chart;
 
 /* Fold and bypass differences up to this are rounding: outputs relative to the largest. */
@@ -39,6 +40,11 @@ qdbg_status qdbg__tell_kind(qdbg__chart *chart, int32_t kind);
 qdbg_status qdbg__tell_quantizers(qdbg__chart *chart);
 qdbg_status qdbg__tell_conclusion(qdbg__chart *chart);
 qdbg_status qdbg__tell_skipped(qdbg__chart *chart, const char *name);
+
+/* Note which channels of weights are dead, before they are folded; c->dead. */
+qdbg_status qdbg__note_dead(qdbg__chart *chart);
+bool qdbg__is_dead(const qdbg__chart *chart, size_t quantizer, uint32_t channel);
+void qdbg__forget_dead(qdbg__chart *chart);
 
 /* Fill the diagnosis's findings from the simulation and the sweep (NULL: not run). */
 qdbg_status qdbg__take_findings(qdbg__chart *chart, const qdbg_sensitivity *sweep);

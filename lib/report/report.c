@@ -2,6 +2,8 @@
 
 #include <math.h>
 
+#include "../diagnose/diagnosis.h"
+
 void qdbg_report_options_init(qdbg_report_options *options)
 {
     if (options)
@@ -38,6 +40,13 @@ double qdbg__report_time_shown(const qdbg__report *r, uint32_t i, const qdbg_ste
 double qdbg__report_drop(const qdbg__report *r)
 {
     return r->summary.float_score - r->summary.quantized_score;
+}
+
+bool qdbg__report_drops_too_far(const qdbg__report *r)
+{
+    return !isnan(qdbg__report_drop(r)) &&
+           qdbg__drops_too_far(r->summary.float_score, r->summary.quantized_score,
+                               r->summary.max_drop);
 }
 
 const char *qdbg__report_kind(const qdbg_finding *finding)

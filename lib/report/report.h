@@ -37,8 +37,9 @@ double qdbg__report_seconds(const qdbg__report *r, uint32_t i);
 /* The same for people: NaN as well for a step that was not walked. */
 double qdbg__report_time_shown(const qdbg__report *r, uint32_t i, const qdbg_step *step);
 
-/* Score lost by the whole quantized model. */
+/* Score lost by the whole quantized model, and whether that is more than is allowed. */
 double qdbg__report_drop(const qdbg__report *r);
+bool qdbg__report_drops_too_far(const qdbg__report *r);
 
 /* "weight" or "activation". */
 const char *qdbg__report_kind(const qdbg_finding *finding);

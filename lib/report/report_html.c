@@ -247,6 +247,8 @@ static void put_setup(qdbg__report *r)
     qdbg__text_addf(t, "<li>ranges: weights %s, activations %s</li>",
                     qdbg_range_method_name(s->weight_range),
                     qdbg_range_method_name(s->activation_range));
+    qdbg__text_addf(t, "<li>rules %s, biases %s</li>", s->rules ? s->rules : "default",
+                    s->n_biases ? "int32" : "float32");
     qdbg__text_addf(t, "<li>rounding %s</li><li>scored by ", qdbg__report_rounding(s->rounding));
     qdbg__html_text(t, s->metric);
     qdbg__text_add(t, " on ");

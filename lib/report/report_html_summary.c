@@ -14,7 +14,7 @@ static int32_t overall(qdbg__report *r, qdbg_step *last)
         return last->outcome;
     if (isnan(drop))
         return QDBG_OUTCOME_SKIPPED;
-    return drop > r->summary.max_drop ? QDBG_OUTCOME_FAILED : QDBG_OUTCOME_PASSED;
+    return qdbg__report_drops_too_far(r) ? QDBG_OUTCOME_FAILED : QDBG_OUTCOME_PASSED;
 }
 
 static const char *headline(const qdbg__report *r, int32_t outcome)
@@ -23,7 +23,7 @@ static const char *headline(const qdbg__report *r, int32_t outcome)
         return "The quantized model is good enough";
     if (outcome == QDBG_OUTCOME_SKIPPED)
         return "No verdict";
-    if (qdbg__report_drop(r) > r->summary.max_drop)
+    if (qdbg__report_drops_too_far(r))
         return "Quantization costs more accuracy than is allowed";
     return "The diagnosis found something to mend";
 }
@@ -78,7 +78,7 @@ static void put_drop_card(qdbg__report *r)
 {
     qdbg__text *t = &r->text;
     double drop = qdbg__report_drop(r), allowed = r->summary.max_drop;
-    bool bad = drop > allowed;
+    bool bad = qdbg__report_drops_too_far(r);
     begin_card(t, "Score lost", isnan(drop) ? "" : bad ? "bad" : "ok");
     qdbg__html_score(t, drop);
     qdbg__text_addf(t, "</dd><dd class=\"note %s\">", bad ? "bad" : "ok");

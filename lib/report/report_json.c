@@ -126,6 +126,8 @@ static void put_summary(json *j, const qdbg__report *r)
     put_text(j, "rounding", qdbg__report_rounding(s->rounding));
     put_text(j, "weight_range", qdbg_range_method_name(s->weight_range));
     put_text(j, "activation_range", qdbg_range_method_name(s->activation_range));
+    put_text(j, "rules", s->rules);
+    put_integer(j, "int32_biases", s->n_biases);
     put_integer(j, "batch_norms_folded", s->n_folded);
     put_text(j, "conclusion", s->conclusion);
 }

@@ -138,6 +138,9 @@ static void put_head(qdbg__report *r)
     qdbg__text_addf(t, "ranges: weights %s, activations %s\n",
                     qdbg_range_method_name(s->weight_range),
                     qdbg_range_method_name(s->activation_range));
+    qdbg__text_add(t, "rules: ");
+    add_line(t, s->rules ? s->rules : "default");
+    qdbg__text_addf(t, ", biases %s\n", s->n_biases ? "int32" : "float32");
     add_line(t, s->metric);
     qdbg__text_addf(t, " on %llu samples, calibrated on %llu", (unsigned long long)s->samples,
                     (unsigned long long)s->calibration_samples);

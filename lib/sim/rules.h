@@ -97,4 +97,7 @@ qdbg_status qdbg__rules_add_compute(qdbg_ctx *ctx, qdbg__computes *computes, qdb
 /* Say what a preset says; `rules` are new. QDBG_E_NOT_FOUND for an unknown one. */
 qdbg_status qdbg__rules_fill(qdbg_rules *rules, const char *preset);
 
+/* The preset that `rules` are equal to (NULL: "default"), or "custom": constants. */
+qdbg_status qdbg__rules_name(qdbg_ctx *ctx, const qdbg_rules *rules, const char **name);
+
 #endif

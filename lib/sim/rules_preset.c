@@ -200,16 +200,37 @@ static qdbg_status fill_nothing(qdbg_rules *r)
     return QDBG_OK;
 }
 
+static const struct {
+    const char *name;
+    qdbg_status (*fill)(qdbg_rules *r);
+} presets[] = {
+    {"default", fill_default},         {"per_channel", fill_per_channel},
+    {"onnxruntime", fill_onnxruntime}, {"tflite", fill_tflite},
+    {"empty", fill_nothing},
+};
+
+qdbg_status qdbg__rules_name(qdbg_ctx *ctx, const qdbg_rules *rules, const char **name)
+{
+    *name = rules ? "custom" : "default";
+    for (size_t i = 0; i < COUNT(presets) && rules; i++) {
+        qdbg_rules *r = NULL;
+        qdbg_status status = qdbg__rules_new(ctx, &r);
+        if (status == QDBG_OK)
+            status = presets[i].fill(r);
+        bool equal = status == QDBG_OK && qdbg_rules_equal(r, rules);
+        qdbg_rules_destroy(r);
+        if (status != QDBG_OK)
+            return status;
+        if (equal) {
+            *name = presets[i].name;
+            break;
+        }
+    }
+    return QDBG_OK;
+}
+
 qdbg_status qdbg__rules_fill(qdbg_rules *r, const char *preset)
 {
-    static const struct {
-        const char *name;
-        qdbg_status (*fill)(qdbg_rules *r);
-    } presets[] = {
-        {"default", fill_default},         {"per_channel", fill_per_channel},
-        {"onnxruntime", fill_onnxruntime}, {"tflite", fill_tflite},
-        {"empty", fill_nothing},
-    };
     for (size_t i = 0; i < COUNT(presets); i++)
         if (strcmp(presets[i].name, preset) == 0)
             return presets[i].fill(r);

@@ -429,7 +429,7 @@ AT(qdbg_finding, channel_spread, 104);
 AT(qdbg_finding, order, 112);
 AT(qdbg_finding, culprit, 116);
 
-SIZE(qdbg_summary, 96);
+SIZE(qdbg_summary, 112);
 AT(qdbg_summary, struct_size, 0);
 AT(qdbg_summary, n_steps, 4);
 AT(qdbg_summary, n_findings, 8);
@@ -447,6 +447,9 @@ AT(qdbg_summary, metric, 72);
 AT(qdbg_summary, conclusion, 80);
 AT(qdbg_summary, weight_range, 88);
 AT(qdbg_summary, activation_range, 92);
+AT(qdbg_summary, rules, 96);
+AT(qdbg_summary, n_biases, 104);
+AT(qdbg_summary, reserved, 108);
 
 SIZE(qdbg_report_options, 32);
 AT(qdbg_report_options, struct_size, 0);

@@ -113,7 +113,8 @@ class Summary(Struct):
                 ("float_score", c_double), ("quantized_score", c_double), ("max_drop", c_double),
                 ("weight_bits", c_uint32), ("activation_bits", c_uint32),
                 ("weight_granularity", c_int32), ("rounding", c_int32), ("metric", c_char_p),
-                ("conclusion", c_char_p), ("weight_range", c_int32), ("activation_range", c_int32)]
+                ("conclusion", c_char_p), ("weight_range", c_int32), ("activation_range", c_int32),
+                ("rules", c_char_p), ("n_biases", c_uint32), ("reserved", c_uint32)]
 
 
 def load(path):
