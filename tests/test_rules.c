@@ -224,23 +224,27 @@ static void many_entries_are_found(void **state)
     rules_preset(w, "empty");
     for (int i = 0; i < N; i++) {
         snprintf(name, sizeof name, "n%d", i);
-        o.output_quantized = i % 3;
-        p.quantized = (i + 1) % 3;
+        o.output_quantized = 1 + i % 2;
+        p.quantized = 1 + (i + 1) % 2;
         assert_ok(qdbg_rules_set_op(w->rules, name, &o));
         assert_ok(qdbg_rules_set_param(w->rules, NULL, name, &p));
         assert_ok(qdbg_rules_set_param(w->rules, "n0", name, &p));
+        snprintf(name, sizeof name, "none%d", i); /* nothing is said, nothing is kept */
+        assert_ok(qdbg_rules_set_op(w->rules, name, &(qdbg_op_rule)QDBG_OP_RULE_INIT));
+        assert_ok(
+            qdbg_rules_set_param(w->rules, name, name, &(qdbg_param_rule)QDBG_PARAM_RULE_INIT));
     }
     assert_int_equal(qdbg_rules_op_count(w->rules), N);
     assert_ok(qdbg_rules_copy(w->rules, &copy));
     for (int i = 0; i < N; i++) {
         snprintf(name, sizeof name, "n%d", i);
         assert_ok(qdbg_rules_get_op(copy, name, &o));
-        assert_int_equal(o.output_quantized, i % 3);
+        assert_int_equal(o.output_quantized, 1 + i % 2);
         assert_ok(qdbg_rules_get_param(copy, "n0", name, &p));
-        assert_int_equal(p.quantized, (i + 1) % 3);
+        assert_int_equal(p.quantized, 1 + (i + 1) % 2);
         p.quantized = 0;
         assert_ok(qdbg_rules_get_param(copy, NULL, name, &p));
-        assert_int_equal(p.quantized, (i + 1) % 3);
+        assert_int_equal(p.quantized, 1 + (i + 1) % 2);
     }
     assert_ok(qdbg_rules_get_op(copy, "n", &o));
     assert_int_equal(o.output_quantized, QDBG_RULE_UNSET);

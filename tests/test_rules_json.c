@@ -31,10 +31,10 @@ static const char everything[] =
     " \"Max\": {\"sharing\": \"all\"}, \"Gemm\": {\"sharing\": \"input\"}}}}";
 
 /* The rules as text, freed with free(). */
-static char *written(rules_world *w, const qdbg_rules *rules)
+static char *written(const qdbg_rules *rules)
 {
     size_t length = 0, again;
-    assert_fails(w->ctx, qdbg_rules_write(rules, 0, NULL, 0, &length), QDBG_E_LIMIT, "bytes");
+    assert_ok(qdbg_rules_write(rules, 0, NULL, 0, &length));
     char *text = malloc(length + 1);
     assert_int_equal(qdbg_rules_write(rules, 0, text, length, &again), QDBG_E_LIMIT);
     assert_int_equal(again, length);
@@ -46,11 +46,11 @@ static char *written(rules_world *w, const qdbg_rules *rules)
 
 static void goes_round(rules_world *w)
 {
-    char *text = written(w, w->rules);
+    char *text = written(w->rules);
     qdbg_rules *read = NULL;
     assert_ok(qdbg_rules_load_memory(w->ctx, text, strlen(text), &read));
     assert_int_equal(qdbg_rules_equal(read, w->rules), 1);
-    char *again = written(w, read);
+    char *again = written(read);
     assert_string_equal(text, again);
     qdbg_rules_destroy(read);
     free(again);
@@ -236,6 +236,7 @@ static void wrong_kinds_are_refused_by_their_path(void **state)
             "op_type.S.encoding_constraints.min: wants a number");
     refused(w, "{\"op_type\": {\"S\": {\"encoding_constraints\": {\"min\": 1e39}}}}", "a number");
     refused(w, "{\"op_type\": {\"S\": {\"encoding_constraints\": {\"max\": 0}}}}", "min and max");
+    refused(w, "{\"op_type\": {\"S\": {\"encoding_constraints\": {}}}}", "min and max");
     refused(w, "{\"supergroup_pass_list\": {}}", "supergroup_pass_list: wants an array");
     refused(w, "{\"supergroup_pass_list\": [\"A\", 1]}", "supergroup_pass_list[1]: wants the name");
     refused(w, "{\"op_type\": {\"S\": {\"encoding_constraints\": {\"min\": 1, \"max\": 0}}}}",
@@ -283,7 +284,7 @@ static void files_are_read(void **state)
     rules_world *w = *state;
     char path[] = "/tmp/test_rules_XXXXXX";
     qdbg_rules *rules = NULL;
-    char *text = written(w, w->rules);
+    char *text = written(w->rules);
     FILE *file = fdopen(mkstemp(path), "wb");
     for (int i = 0; i < 3000; i++) /* more than one read's worth */
         fputs("    ", file);

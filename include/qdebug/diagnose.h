@@ -150,8 +150,8 @@ typedef struct qdbg_summary {
     uint32_t reserved;
 } qdbg_summary;
 
-#define QDBG_SUMMARY_INIT                                                              \
-    {                                                                                  \
+#define QDBG_SUMMARY_INIT                                                                       \
+    {                                                                                           \
         (uint32_t)sizeof(qdbg_summary), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 \
     }
 

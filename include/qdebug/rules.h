@@ -106,7 +106,8 @@ QDBG_API int32_t qdbg_rules_equal(const qdbg_rules *a, const qdbg_rules *b);
  * "hw_version", "supported_kernels" and "supergroup_pass_list" are kept and written, but nothing
  * follows from them. (Of the passes that AIMET 2 has, "MatmulAdd" is what every rule set does.
  * "LayerNormalization", "RMSNormalization" and "MaskedSoftmax" find these operators where they are
- * spelled out in simpler ones; here the simpler ones have quantizers.)
+ * spelled out in simpler ones; here the simpler ones have quantizers, and a warning in the log says
+ * so.)
  *
  * One section is ours, "qdebug", for what the format cannot say: "rounding" ("nearest_even",
  * "nearest_up", "nearest_away"), "activation_signed", "weight_signed" (of asymmetric grids), and
@@ -134,16 +135,20 @@ QDBG_API qdbg_status qdbg_rules_load_file(qdbg_ctx *ctx, const char *path, qdbg_
  * which is written where the rules say something that needs it; an answer "False" for the defaults'
  * "is_output_quantized", for "model_input" and for "model_output"; and some kernels. */
 #define QDBG_RULES_AIMET 1u
+/** With QDBG_RULES_AIMET: leave out what its format cannot say (rounding, the sign of asymmetric
+ * grids, sharing) or AIMET refuses (see there) instead of failing. A warning in the log names each
+ * such thing when the text is written, and read again the rules are equal to a set without them. */
+#define QDBG_RULES_LOSSY 2u
 
 /**
  * Write a rule set as such a file. Read again it is equal.
- * @param flags   QDBG_RULES_AIMET or 0
+ * @param flags   0, QDBG_RULES_AIMET, or QDBG_RULES_AIMET | QDBG_RULES_LOSSY
  * @param text    [size] receives the text with a zero behind; NULL where size is 0
- * @param size    bytes of room
+ * @param size    bytes of room; 0 asks for the length alone
  * @param length  receives the length of the text without the zero, also where room is short
- * @return QDBG_OK; QDBG_E_INVALID (NULL, flags); QDBG_E_LIMIT (room is short: *length is set, text
- *         is untouched; or the context's memory); QDBG_E_UNSUPPORTED (QDBG_RULES_AIMET, and the
- *         rules say more: what it is); QDBG_E_NOMEM
+ * @return QDBG_OK; QDBG_E_INVALID (NULL, flags); QDBG_E_LIMIT (room is short, but not 0: *length is
+ *         set, text is untouched; or the context's memory); QDBG_E_UNSUPPORTED (QDBG_RULES_AIMET
+ *         alone, and the rules say more: all that it is); QDBG_E_NOMEM
  */
 QDBG_API qdbg_status qdbg_rules_write(const qdbg_rules *rules, uint32_t flags, char *text,
                                       size_t size, size_t *length);
@@ -230,7 +235,8 @@ QDBG_API const char *qdbg_rules_op_type(const qdbg_rules *rules, uint32_t index)
 QDBG_API qdbg_status qdbg_rules_get_op(const qdbg_rules *rules, const char *op_type,
                                        qdbg_op_rule *rule);
 
-/** Replace what is said of an operator type; its parameters' rules stay.
+/** Replace what is said of an operator type; its parameters' rules stay. Where nothing is left, it
+ * is forgotten.
  * @return QDBG_OK; QDBG_E_INVALID (NULL, a type that is empty or no UTF-8, a field); QDBG_E_NOMEM;
  * QDBG_E_LIMIT */
 QDBG_API qdbg_status qdbg_rules_set_op(qdbg_rules *rules, const char *op_type,
@@ -259,7 +265,7 @@ QDBG_API void qdbg_param_rule_init(qdbg_param_rule *rule);
 QDBG_API qdbg_status qdbg_rules_get_param(const qdbg_rules *rules, const char *op_type,
                                           const char *param, qdbg_param_rule *rule);
 
-/** Replace what is said of a parameter.
+/** Replace what is said of a parameter. One of which nothing is said is forgotten.
  * @return QDBG_OK; QDBG_E_INVALID (NULL, a name that is empty or no UTF-8, a field); QDBG_E_NOMEM;
  * QDBG_E_LIMIT */
 QDBG_API qdbg_status qdbg_rules_set_param(qdbg_rules *rules, const char *op_type, const char *param,

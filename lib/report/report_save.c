@@ -8,54 +8,18 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../base/reason.h"
 #include "report.h"
 
 #define TEMPORARY_NAMES 1000 /* tries before the folder counts as full of left-overs */
 #define SUFFIX_SIZE ((size_t)16)
-#define REASON_SIZE ((size_t)32)
-
-/* Our own words: strerror follows the locale. */
-static const char *reason(int error, char text[REASON_SIZE])
-{
-    switch (error) {
-    case ENOENT:
-    case ENOTDIR:
-        return "no such folder";
-    case EACCES:
-    case EPERM:
-        return "permission denied";
-    case EROFS:
-        return "the file system is read-only";
-    case EISDIR:
-        return "is a folder";
-    case ENOSPC:
-    case EDQUOT:
-        return "no space left";
-    case EFBIG:
-        return "the file would be too large";
-    case EMFILE:
-    case ENFILE:
-        return "too many open files";
-    case ENAMETOOLONG:
-        return "the name is too long";
-    case ELOOP:
-        return "too many symbolic links";
-    case EEXIST:
-        return "too many temporary files beside it";
-    case EIO:
-        return "input/output error";
-    default:
-        snprintf(text, REASON_SIZE, "system error %d", error);
-        return text;
-    }
-}
 
 /* The path comes last, where cutting it is no loss. */
 static qdbg_status fail_io(qdbg_ctx *ctx, const char *path, int error)
 {
-    char text[REASON_SIZE];
-    return qdbg__fail(ctx, QDBG_E_IO, "cannot write the report, %s: '%s'", reason(error, text),
-                      path);
+    char text[QDBG__REASON_SIZE];
+    return qdbg__fail(ctx, QDBG_E_IO, "cannot write the report, %s: '%s'",
+                      qdbg__reason(error, true, text), path);
 }
 
 /* A report on its way to a file. */

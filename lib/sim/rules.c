@@ -1,7 +1,6 @@
 /* Rule sets: made, copied, compared, changed. */
 #include "rules.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "../base/text.h"
@@ -147,6 +146,33 @@ qdbg__op_entry *qdbg__rules_op(qdbg_rules *r, const char *op_type)
     return op;
 }
 
+static bool same_said(const qdbg_op_rule *a, const qdbg_op_rule *b)
+{
+    return a->input_quantized == b->input_quantized && a->output_quantized == b->output_quantized &&
+           a->symmetric == b->symmetric && a->per_channel == b->per_channel &&
+           a->sharing == b->sharing && a->has_range == b->has_range &&
+           (!a->has_range || (a->min == b->min && a->max == b->max));
+}
+
+bool qdbg__op_entry_is_bare(const qdbg__op_entry *op)
+{
+    qdbg_op_rule nothing = QDBG_OP_RULE_INIT;
+    nothing.sharing = op->said.sharing;
+    return same_said(&op->said, &nothing) && op->params.n == 0 && !op->computes.said;
+}
+
+/* Forget an entry where nothing is said of the operator any more. */
+static void tidy_op(qdbg_rules *r, qdbg__op_entry *op)
+{
+    size_t i = (size_t)(op - r->ops);
+    if (op->said.sharing != QDBG_SHARE_UNSET || !qdbg__op_entry_is_bare(op))
+        return;
+    qdbg__names_drop(r->ctx, &r->op_names);
+    drop_op(r->ctx, op);
+    r->n_ops--;
+    memmove(&r->ops[i], &r->ops[i + 1], (r->n_ops - i) * sizeof *r->ops);
+}
+
 qdbg_status qdbg__rules_add_compute(qdbg_ctx *ctx, qdbg__computes *c, qdbg__compute compute)
 {
     qdbg_status status = qdbg__reserve(ctx, &c->at, &c->capacity, c->n + 1, sizeof *c->at);
@@ -268,14 +294,6 @@ static bool same_computes(const qdbg__computes *a, const qdbg__computes *b)
     return true;
 }
 
-static bool same_said(const qdbg_op_rule *a, const qdbg_op_rule *b)
-{
-    return a->input_quantized == b->input_quantized && a->output_quantized == b->output_quantized &&
-           a->symmetric == b->symmetric && a->per_channel == b->per_channel &&
-           a->sharing == b->sharing && a->has_range == b->has_range &&
-           (!a->has_range || (a->min == b->min && a->max == b->max));
-}
-
 static bool same_op(const qdbg__op_entry *a, const qdbg__op_entry *b)
 {
     return same_text(a->type, b->type) && same_said(&a->said, &b->said) &&
@@ -321,11 +339,6 @@ static bool name_good(const char *name)
     return c == 0;
 }
 
-static bool is_answer(int32_t answer)
-{
-    return answer >= QDBG_RULE_UNSET && answer <= QDBG_RULE_YES;
-}
-
 qdbg_status qdbg_rules_get_defaults(const qdbg_rules *rules, qdbg_rule_defaults *defaults)
 {
     if (!rules || !defaults || defaults->struct_size != sizeof *defaults)
@@ -339,14 +352,11 @@ qdbg_status qdbg_rules_set_defaults(qdbg_rules *rules, const qdbg_rule_defaults 
     if (!rules)
         return QDBG_E_INVALID;
     qdbg__clear_error(rules->ctx);
-    if (!d || d->struct_size != sizeof *d || d->reserved != 0 || !is_answer(d->output_quantized) ||
-        !is_answer(d->output_symmetric) || !is_answer(d->param_quantized) ||
-        !is_answer(d->param_symmetric) || !is_answer(d->strict_symmetric) ||
-        !is_answer(d->unsigned_symmetric) || !is_answer(d->per_channel) ||
-        !is_answer(d->model_input) || !is_answer(d->model_output) ||
-        !is_answer(d->activation_signed) || !is_answer(d->weight_signed) ||
-        d->rounding < QDBG_ROUND_NEAREST_EVEN || d->rounding > QDBG_ROUND_NEAREST_AWAY)
-        return qdbg__fail(rules->ctx, QDBG_E_INVALID, "defaults: NULL or a bad field");
+    if (!d)
+        return qdbg__fail(rules->ctx, QDBG_E_INVALID, "defaults is NULL");
+    if (qdbg__rule_defaults_fault(d))
+        return qdbg__fail(rules->ctx, QDBG_E_INVALID, "defaults: bad field '%s'",
+                          qdbg__rule_defaults_fault(d));
     rules->defaults = *d;
     return QDBG_OK;
 }
@@ -370,29 +380,20 @@ qdbg_status qdbg_rules_get_op(const qdbg_rules *rules, const char *op_type, qdbg
     return QDBG_OK;
 }
 
-static bool range_good(const qdbg_op_rule *r)
-{
-    if (r->has_range == QDBG_RULE_RANGE)
-        return isfinite((float)r->min) && isfinite((float)r->max) && r->min <= r->max;
-    return r->has_range == 0 || (r->has_range == QDBG_RULE_MIN && isfinite((float)r->min));
-}
-
-static bool op_rule_good(const qdbg_op_rule *r)
-{
-    return r && r->struct_size == sizeof *r && r->reserved == 0 &&
-           (r->input_quantized == QDBG_RULE_UNSET || r->input_quantized == QDBG_RULE_YES) &&
-           is_answer(r->output_quantized) && is_answer(r->symmetric) && is_answer(r->per_channel) &&
-           r->sharing >= QDBG_SHARE_UNSET && r->sharing <= QDBG_SHARE_ALL && range_good(r);
-}
-
 qdbg_status qdbg_rules_set_op(qdbg_rules *rules, const char *op_type, const qdbg_op_rule *rule)
 {
     if (!rules)
         return QDBG_E_INVALID;
     qdbg__clear_error(rules->ctx);
-    if (!name_good(op_type) || !op_rule_good(rule))
-        return qdbg__fail(rules->ctx, QDBG_E_INVALID,
-                          "operator rule: NULL, a bad field or no UTF-8");
+    if (!name_good(op_type) || !rule)
+        return qdbg__fail(rules->ctx, QDBG_E_INVALID, "operator rule: %s",
+                          rule ? "op_type is NULL, empty or no UTF-8" : "rule is NULL");
+    if (qdbg__op_rule_fault(rule))
+        return qdbg__fail(rules->ctx, QDBG_E_INVALID, "operator rule of '%s': bad field '%s'",
+                          op_type, qdbg__op_rule_fault(rule));
+    const qdbg_op_rule nothing = QDBG_OP_RULE_INIT;
+    if (same_said(rule, &nothing) && !qdbg__rules_find_op(rules, op_type))
+        return QDBG_OK;
     qdbg__op_entry *op = qdbg__rules_op(rules, op_type);
     if (!op)
         return rules->ctx->error_status;
@@ -401,7 +402,17 @@ qdbg_status qdbg_rules_set_op(qdbg_rules *rules, const char *op_type, const qdbg
         op->said.min = 0;
     if (rule->has_range != QDBG_RULE_RANGE)
         op->said.max = 0;
+    tidy_op(rules, op);
     return QDBG_OK;
+}
+
+/* What is said of a parameter, or NULL. */
+static const qdbg__param_entry *find_said(const qdbg_rules *rules, const char *op_type,
+                                          const char *param)
+{
+    const qdbg__op_entry *op = op_type ? qdbg__rules_find_op(rules, op_type) : NULL;
+    const qdbg__param_entries *entries = op_type ? (op ? &op->params : NULL) : &rules->params;
+    return entries ? qdbg__rules_find_param(entries, param) : NULL;
 }
 
 qdbg_status qdbg_rules_get_param(const qdbg_rules *rules, const char *op_type, const char *param,
@@ -409,9 +420,7 @@ qdbg_status qdbg_rules_get_param(const qdbg_rules *rules, const char *op_type, c
 {
     if (!rules || !param || !rule || rule->struct_size != sizeof *rule)
         return QDBG_E_INVALID;
-    const qdbg__op_entry *op = op_type ? qdbg__rules_find_op(rules, op_type) : NULL;
-    const qdbg__param_entries *entries = op_type ? (op ? &op->params : NULL) : &rules->params;
-    const qdbg__param_entry *entry = entries ? qdbg__rules_find_param(entries, param) : NULL;
+    const qdbg__param_entry *entry = find_said(rules, op_type, param);
     *rule = (qdbg_param_rule)QDBG_PARAM_RULE_INIT;
     if (entry) {
         rule->quantized = entry->quantized;
@@ -420,17 +429,33 @@ qdbg_status qdbg_rules_get_param(const qdbg_rules *rules, const char *op_type, c
     return QDBG_OK;
 }
 
+static void forget_param(qdbg_ctx *ctx, qdbg__param_entries *p, qdbg__param_entry *entry)
+{
+    size_t i = (size_t)(entry - p->at);
+    qdbg__names_drop(ctx, &p->names);
+    qdbg__strfree(ctx, entry->name);
+    p->n--;
+    memmove(&p->at[i], &p->at[i + 1], (p->n - i) * sizeof *p->at);
+}
+
 qdbg_status qdbg_rules_set_param(qdbg_rules *rules, const char *op_type, const char *param,
                                  const qdbg_param_rule *rule)
 {
     if (!rules)
         return QDBG_E_INVALID;
     qdbg__clear_error(rules->ctx);
-    if (!name_good(param) || (op_type && !name_good(op_type)) || !rule ||
-        rule->struct_size != sizeof *rule || rule->reserved != 0 || !is_answer(rule->quantized) ||
-        !is_answer(rule->symmetric))
-        return qdbg__fail(rules->ctx, QDBG_E_INVALID,
-                          "parameter rule: NULL, a bad field or no UTF-8");
+    if (!name_good(param) || (op_type && !name_good(op_type)) || !rule)
+        return qdbg__fail(rules->ctx, QDBG_E_INVALID, "parameter rule: %s",
+                          !rule              ? "rule is NULL"
+                          : name_good(param) ? "op_type is empty or no UTF-8"
+                                             : "param is NULL, empty or no UTF-8");
+    if (qdbg__param_rule_fault(rule))
+        return qdbg__fail(rules->ctx, QDBG_E_INVALID, "parameter rule of '%s': bad field '%s'",
+                          param, qdbg__param_rule_fault(rule));
+    const bool says_nothing =
+        rule->quantized == QDBG_RULE_UNSET && rule->symmetric == QDBG_RULE_UNSET;
+    if (says_nothing && !find_said(rules, op_type, param))
+        return QDBG_OK;
     size_t n_ops = rules->n_ops;
     qdbg__op_entry *op = op_type ? qdbg__rules_op(rules, op_type) : NULL;
     if (op_type && !op)
@@ -445,6 +470,10 @@ qdbg_status qdbg_rules_set_param(qdbg_rules *rules, const char *op_type, const c
         return rules->ctx->error_status;
     entry->quantized = rule->quantized;
     entry->symmetric = rule->symmetric;
+    if (says_nothing)
+        forget_param(rules->ctx, op ? &op->params : &rules->params, entry);
+    if (op)
+        tidy_op(rules, op);
     return QDBG_OK;
 }
 

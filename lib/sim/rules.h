@@ -4,7 +4,7 @@
 
 #include <qdebug/rules.h>
 
-#include "../base/ctx.h"
+#include "../graph/graph.h"
 
 /* Where entries are by their names, which are their first members. */
 typedef struct qdbg__names {
@@ -91,6 +91,17 @@ qdbg__param_entry *qdbg__rules_param(qdbg_ctx *ctx, qdbg__param_entries *entries
 
 /* Replace the names of passes. */
 qdbg_status qdbg__rules_set_passes(qdbg_rules *rules, const char *const *names, size_t n);
+
+/* Nothing is said of it, sharing aside. */
+bool qdbg__op_entry_is_bare(const qdbg__op_entry *op);
+
+/* The first bad field of a rule, or NULL. */
+const char *qdbg__rule_defaults_fault(const qdbg_rule_defaults *defaults);
+const char *qdbg__op_rule_fault(const qdbg_op_rule *rule);
+const char *qdbg__param_rule_fault(const qdbg_param_rule *rule);
+
+/* Log a warning for each operator type and parameter that neither the library nor the graph has. */
+void qdbg__rules_warn(const qdbg_rules *rules, const qdbg_graph *graph);
 
 qdbg_status qdbg__rules_add_compute(qdbg_ctx *ctx, qdbg__computes *computes, qdbg__compute compute);
 

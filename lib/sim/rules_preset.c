@@ -204,9 +204,8 @@ static const struct {
     const char *name;
     qdbg_status (*fill)(qdbg_rules *r);
 } presets[] = {
-    {"default", fill_default},         {"per_channel", fill_per_channel},
-    {"onnxruntime", fill_onnxruntime}, {"tflite", fill_tflite},
-    {"empty", fill_nothing},
+    {"default", fill_default}, {"per_channel", fill_per_channel}, {"onnxruntime", fill_onnxruntime},
+    {"tflite", fill_tflite},   {"empty", fill_nothing},
 };
 
 qdbg_status qdbg__rules_name(qdbg_ctx *ctx, const qdbg_rules *rules, const char **name)

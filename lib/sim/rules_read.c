@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "../base/reason.h"
 #include "rules.h"
 
 #define MOST_BYTES ((size_t)16 << 20)
@@ -310,6 +311,12 @@ static qdbg_status read_pass(qdbg_rules *r, const where *at, const json_t *value
     const char ***next = to;
     if (!json_is_string(value))
         return fail_at(r, at, "wants the name of a pass");
+    /* What AIMET calls MatmulAdd, placement does whatever the rules say. */
+    if (strcmp(json_string_value(value), "MatmulAdd") != 0)
+        qdbg__log(r->ctx, QDBG_LOG_WARNING,
+                  "configuration: supergroup_pass_list: '%s' is kept, but not applied: the values "
+                  "that it fuses have quantizers",
+                  json_string_value(value));
     *(*next)++ = json_string_value(value);
     return QDBG_OK;
 }
@@ -474,6 +481,13 @@ qdbg_status qdbg_rules_load_memory(qdbg_ctx *ctx, const void *data, size_t size,
 
 /* ---- files ---- */
 
+static qdbg_status fail_io(qdbg_ctx *ctx, const char *verb, const char *path, int error)
+{
+    char text[QDBG__REASON_SIZE];
+    return qdbg__fail(ctx, QDBG_E_IO, "cannot %s '%s': %s", verb, path,
+                      qdbg__reason(error, false, text));
+}
+
 static qdbg_status read_file(qdbg_ctx *ctx, FILE *file, const char *path, char **data,
                              size_t *capacity, size_t *size)
 {
@@ -487,7 +501,7 @@ static qdbg_status read_file(qdbg_ctx *ctx, FILE *file, const char *path, char *
         *size += n;
     }
     if (status == QDBG_OK && ferror(file))
-        return qdbg__fail(ctx, QDBG_E_IO, "cannot read '%s'", path);
+        return fail_io(ctx, "read", path, errno);
     return status;
 }
 
@@ -500,7 +514,7 @@ qdbg_status qdbg_rules_load_file(qdbg_ctx *ctx, const char *path, qdbg_rules **o
         return qdbg__fail(ctx, QDBG_E_INVALID, "path or out is NULL");
     FILE *file = fopen(path, "rb");
     if (!file)
-        return qdbg__fail(ctx, QDBG_E_IO, "cannot open '%s'", path);
+        return fail_io(ctx, "open", path, errno);
     char *data = NULL;
     size_t capacity = 0, size = 0;
     qdbg_status status = read_file(ctx, file, path, &data, &capacity, &size);

@@ -1,4 +1,5 @@
 /* Rule sets as AIMET's configuration files. */
+#include <stdio.h>
 #include <string.h>
 
 #include "../base/text.h"
@@ -11,6 +12,7 @@ typedef struct writer {
     qdbg__text text;
     size_t depth;
     bool first; /* of its object or array */
+    bool lossy; /* what AIMET does not take is left out */
 } writer;
 
 static void write_string(writer *w, const char *s)
@@ -88,9 +90,24 @@ static void write_bits(writer *w, const char *key, const qdbg__bits *bits)
     close(w, "}");
 }
 
-static void write_computes(writer *w, const qdbg__computes *computes)
+/* What AIMET takes. */
+static bool bits_good(const qdbg__bits *b)
 {
-    if (!computes->said)
+    return b->bits == 32 || b->bits == 16 || (!b->is_float && (b->bits == 8 || b->bits == 4));
+}
+
+static bool computes_good(const qdbg__computes *c, bool wants_param)
+{
+    for (size_t i = 0; i < c->n; i++)
+        if (!bits_good(&c->at[i].activation) ||
+            ((wants_param || c->at[i].param.bits) && !bits_good(&c->at[i].param)))
+            return false;
+    return c->n > 0 || !c->said;
+}
+
+static void write_computes(writer *w, const qdbg__computes *computes, bool wants_param)
+{
+    if (!computes->said || (w->lossy && !computes_good(computes, wants_param)))
         return;
     open_member(w, "supported_kernels", "[");
     for (size_t i = 0; i < computes->n; i++) {
@@ -134,7 +151,7 @@ static void write_defaults(writer *w, const qdbg_rules *r)
         write_key(w, "hw_version");
         write_string(w, r->hw_version);
     }
-    write_computes(w, &r->computes);
+    write_computes(w, &r->computes, true);
     close(w, "}");
 }
 
@@ -147,7 +164,7 @@ static void write_op(writer *w, const qdbg__op_entry *op)
     write_answer(w, "per_channel_quantization", op->said.per_channel);
     if (op->params.n > 0)
         write_params(w, &op->params);
-    write_computes(w, &op->computes);
+    write_computes(w, &op->computes, false);
     if (op->said.has_range) {
         open_member(w, "encoding_constraints", "{");
         write_key(w, "min");
@@ -185,48 +202,82 @@ static void write_groups(writer *w, const qdbg_rules *r)
 
 /* ---- our own section ---- */
 
-/* What the format has no word for, or NULL. */
-static const char *extra(const qdbg_rules *r)
+static bool kernels_good(const qdbg_rules *r)
 {
-    if (r->defaults.rounding != QDBG_ROUND_NEAREST_EVEN)
-        return "a rounding";
-    if (r->defaults.activation_signed != QDBG_RULE_UNSET)
-        return "the sign of activations";
-    if (r->defaults.weight_signed != QDBG_RULE_UNSET)
-        return "the sign of weights";
-    for (size_t i = 0; i < r->n_ops; i++)
-        if (r->ops[i].said.sharing != QDBG_SHARE_UNSET)
-            return "how operators share encodings";
-    return NULL;
-}
-
-static bool bits_good(const qdbg__bits *b)
-{
-    return b->bits == 32 || b->bits == 16 || (!b->is_float && (b->bits == 8 || b->bits == 4));
-}
-
-static bool computes_good(const qdbg__computes *c, bool wants_param)
-{
-    for (size_t i = 0; i < c->n; i++)
-        if (!bits_good(&c->at[i].activation) ||
-            ((wants_param || c->at[i].param.bits) && !bits_good(&c->at[i].param)))
-            return false;
-    return c->n > 0 || !c->said;
-}
-
-/* What AIMET refuses, or NULL. */
-static const char *refused(const qdbg_rules *r)
-{
-    if (r->defaults.output_quantized == QDBG_RULE_NO)
-        return "that outputs are not quantized by default";
-    if (r->defaults.model_input == QDBG_RULE_NO)
-        return "that graph inputs are not quantized";
-    if (r->defaults.model_output == QDBG_RULE_NO)
-        return "that graph outputs are not quantized";
     bool good = computes_good(&r->computes, true);
     for (size_t i = 0; i < r->n_ops && good; i++)
         good = computes_good(&r->ops[i].computes, false);
-    return good ? extra(r) : "such supported_kernels";
+    return good;
+}
+
+/* Something is said that only our own section can say. */
+static bool has_own(const qdbg_rules *r)
+{
+    bool any = r->defaults.rounding != QDBG_ROUND_NEAREST_EVEN ||
+               r->defaults.activation_signed != QDBG_RULE_UNSET ||
+               r->defaults.weight_signed != QDBG_RULE_UNSET;
+    for (size_t i = 0; i < r->n_ops && !any; i++)
+        any = r->ops[i].said.sharing != QDBG_SHARE_UNSET;
+    return any;
+}
+
+/* Tell each thing that AIMET's format has no word for, or that AIMET refuses. @return their number
+ */
+static size_t each_extra(const qdbg_rules *r, void (*tell)(void *user, const char *what),
+                         void *user)
+{
+    char sharing[QDBG__NAME_SIZE];
+    size_t n = 0;
+    const struct {
+        bool is_said;
+        const char *what;
+    } defaults[] = {
+        {r->defaults.rounding != QDBG_ROUND_NEAREST_EVEN, "a rounding"},
+        {r->defaults.activation_signed != QDBG_RULE_UNSET, "the sign of activations"},
+        {r->defaults.weight_signed != QDBG_RULE_UNSET, "the sign of weights"},
+        {r->defaults.output_quantized == QDBG_RULE_NO, "that outputs are not quantized by default"},
+        {r->defaults.model_input == QDBG_RULE_NO, "that graph inputs are not quantized"},
+        {r->defaults.model_output == QDBG_RULE_NO, "that graph outputs are not quantized"},
+        {!kernels_good(r), "such supported_kernels"},
+    };
+    for (size_t i = 0; i < sizeof defaults / sizeof *defaults; i++) {
+        if (defaults[i].is_said && tell)
+            tell(user, defaults[i].what);
+        n += defaults[i].is_said;
+    }
+    for (size_t i = 0; i < r->n_ops; i++) {
+        if (r->ops[i].said.sharing == QDBG_SHARE_UNSET)
+            continue;
+        snprintf(sharing, sizeof sharing, "how %s shares encodings", r->ops[i].type);
+        if (tell)
+            tell(user, sharing);
+        n++;
+    }
+    return n;
+}
+
+static void add_to_list(void *user, const char *what)
+{
+    qdbg__text *list = user;
+    qdbg__text_addf(list, "%s%s", list->size ? ", " : "", what);
+}
+
+static qdbg_status refuse_extras(const qdbg_rules *r)
+{
+    qdbg__text list = qdbg__text_make(r->ctx);
+    each_extra(r, add_to_list, &list);
+    char *text = qdbg__text_take(&list);
+    if (!text)
+        return r->ctx->error_status;
+    qdbg__fail(r->ctx, QDBG_E_UNSUPPORTED, "AIMET's format cannot say %s", text);
+    qdbg__strfree(r->ctx, text);
+    return QDBG_E_UNSUPPORTED;
+}
+
+static void warn_of_loss(void *user, const char *what)
+{
+    qdbg__log(user, QDBG_LOG_WARNING, "configuration: left out, AIMET's format cannot say it: %s",
+              what);
 }
 
 static void write_own(writer *w, const qdbg_rules *r)
@@ -255,6 +306,12 @@ static void write_own(writer *w, const qdbg_rules *r)
 
 /* ---- the whole ---- */
 
+/* An operator of which nothing but its sharing is said is nothing without it. */
+static bool is_lost(const qdbg__op_entry *op, bool lossy)
+{
+    return lossy && op->said.sharing != QDBG_SHARE_UNSET && qdbg__op_entry_is_bare(op);
+}
+
 static void write_all(writer *w, const qdbg_rules *r)
 {
     open(w, "{");
@@ -262,7 +319,8 @@ static void write_all(writer *w, const qdbg_rules *r)
     write_params(w, &r->params);
     open_member(w, "op_type", "{");
     for (size_t i = 0; i < r->n_ops; i++)
-        write_op(w, &r->ops[i]);
+        if (!is_lost(&r->ops[i], w->lossy))
+            write_op(w, &r->ops[i]);
     close(w, "}");
     if (r->passes.n > 0)
         write_names(w, "supergroup_pass_list", &r->passes);
@@ -273,16 +331,27 @@ static void write_all(writer *w, const qdbg_rules *r)
     open_member(w, "model_output", "{");
     write_answer(w, "is_output_quantized", r->defaults.model_output);
     close(w, "}");
-    if (extra(r))
+    if (!w->lossy && has_own(r))
         write_own(w, r);
     close(w, "}");
     qdbg__text_add(&w->text, "\n");
+}
+
+/* What is not said is "no" all the same. */
+static void forget_refused(qdbg_rule_defaults *d)
+{
+    int32_t *const answers[] = {&d->output_quantized, &d->model_input, &d->model_output};
+    for (size_t i = 0; i < sizeof answers / sizeof *answers; i++)
+        if (*answers[i] == QDBG_RULE_NO)
+            *answers[i] = QDBG_RULE_UNSET;
 }
 
 static qdbg_status hand_over(qdbg_ctx *ctx, const qdbg__text *made, char *text, size_t size,
                              size_t *length)
 {
     *length = made->size;
+    if (size == 0)
+        return QDBG_OK;
     if (made->size >= size)
         return qdbg__fail(ctx, QDBG_E_LIMIT, "the configuration takes %zu bytes, there are %zu",
                           made->size + 1, size);
@@ -297,15 +366,26 @@ qdbg_status qdbg_rules_write(const qdbg_rules *r, uint32_t flags, char *text, si
     if (!r)
         return QDBG_E_INVALID;
     qdbg__clear_error(r->ctx);
-    if ((!text && size > 0) || !length || (flags & ~QDBG_RULES_AIMET))
-        return qdbg__fail(r->ctx, QDBG_E_INVALID, "text or length is NULL, or flags are unknown");
-    if ((flags & QDBG_RULES_AIMET) && refused(r))
-        return qdbg__fail(r->ctx, QDBG_E_UNSUPPORTED, "AIMET's format cannot say %s", refused(r));
-    writer w = {.text = qdbg__text_make(r->ctx)};
-    write_all(&w, r);
+    const uint32_t lossy = QDBG_RULES_AIMET | QDBG_RULES_LOSSY;
+    if ((!text && size > 0) || !length)
+        return qdbg__fail(r->ctx, QDBG_E_INVALID, "text or length is NULL");
+    if (flags != 0 && flags != QDBG_RULES_AIMET && flags != lossy)
+        return qdbg__fail(r->ctx, QDBG_E_INVALID,
+                          "flags %#x are neither 0 nor QDBG_RULES_AIMET, alone or with "
+                          "QDBG_RULES_LOSSY",
+                          flags);
+    if (flags == QDBG_RULES_AIMET && each_extra(r, NULL, NULL) > 0)
+        return refuse_extras(r);
+    writer w = {.text = qdbg__text_make(r->ctx), .lossy = flags == lossy};
+    qdbg_rules said = *r; /* borrowed but for the defaults */
+    if (w.lossy)
+        forget_refused(&said.defaults);
+    write_all(&w, &said);
     qdbg_status status = w.text.status;
     if (status == QDBG_OK)
         status = hand_over(r->ctx, &w.text, text, size, length);
+    if (status == QDBG_OK && flags == lossy && size > 0)
+        each_extra(r, warn_of_loss, r->ctx);
     qdbg__text_drop(&w.text);
     return status;
 }

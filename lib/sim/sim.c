@@ -150,6 +150,8 @@ qdbg_status qdbg_sim_create(qdbg_model *model, const qdbg_sim_options *options, 
         qdbg_sim_destroy(sim);
         return status;
     }
+    if (o.rules)
+        qdbg__rules_warn(o.rules, model->graph);
     *out = sim;
     return QDBG_OK;
 }
