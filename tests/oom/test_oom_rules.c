@@ -8,8 +8,9 @@ static const char json[] =
     "{\"defaults\": {\"hw_version\": \"V1\", \"supported_kernels\": [{\"param\": {\"bitwidth\": 8,"
     " \"dtype\": \"int\"}}]}, \"params\": {\"bias\": {\"is_quantized\": \"False\"}},"
     " \"op_type\": {\"Conv\": {\"params\": {\"weight\": {\"is_symmetric\": \"True\"}},"
-    " \"supported_kernels\": []}}, \"supergroup_pass_list\": [\"A\", \"B\"], \"supergroups\": "
-    "[{\"op_list\": [\"Conv\", \"Relu\"]}],"
+    " \"supported_kernels\": [], \"encoding_constraints\": {\"min\": 0}}},"
+    " \"supergroup_pass_list\": [\"MatmulAdd\", \"Other\"],"
+    " \"supergroups\": [{\"op_list\": [\"Conv\", \"Relu\"]}],"
     " \"qdebug\": {\"op_type\": {\"Max\": {\"sharing\": \"all\"}}}}";
 
 static void drop_rules(world *w)
@@ -64,6 +65,25 @@ static qdbg_status write_rules(world *w)
     if (status == QDBG_OK)
         w->hash = hash_of(text, length);
     return status;
+}
+
+static qdbg_status write_lossy(world *w)
+{
+    char text[4096];
+    size_t length = 0;
+    qdbg_status status = qdbg_rules_write(w->rules, QDBG_RULES_AIMET | QDBG_RULES_LOSSY, text,
+                                          sizeof text, &length);
+    if (status == QDBG_OK)
+        w->hash = hash_of(text, length);
+    return status;
+}
+
+/* The list of what AIMET's format cannot say takes memory, too. */
+static qdbg_status write_refused(world *w)
+{
+    size_t length = 0;
+    qdbg_status status = qdbg_rules_write(w->rules, QDBG_RULES_AIMET, NULL, 0, &length);
+    return status == QDBG_E_UNSUPPORTED ? QDBG_OK : status;
 }
 
 /* What has failed has said nothing. */
@@ -275,6 +295,8 @@ static void run(void **state)
         {"rules_load_memory", with_nothing, load, drop_rules, NULL, false},
         {"rules_copy", make_rules, copy, drop_rules, rules_are_intact, false},
         {"rules_write", make_rules, write_rules, NULL, rules_are_intact, false},
+        {"rules_write_lossy", make_rules, write_lossy, NULL, rules_are_intact, false},
+        {"rules_write_refused", make_rules, write_refused, NULL, rules_are_intact, false},
         {"rules_set", make_rules, change, NULL, rules_are_intact, false},
         {"rules_set_param, often", with_nothing, say_much, NULL, NULL, false},
         {"rules_set_param", make_rules, set_new_param, NULL, rules_are_intact, false},
