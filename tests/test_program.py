@@ -205,7 +205,7 @@ def test_json_fields(t):
     promised = {"schema_version", "library_version", "model", "samples", "calibration_samples",
                 "metric", "float_score", "quantized_score", "max_drop", "weight_bits",
                 "activation_bits", "per_channel", "rounding", "weight_range",
-                "activation_range", "batch_norms_folded", "conclusion",
+                "activation_range", "rules", "int32_biases", "batch_norms_folded", "conclusion",
                 "steps", "quantizers"}
     expect(promised <= set(r), f"missing: {promised - set(r)}")
     expect(r["model"] == "fashion_mnist.onnx", r["model"])
@@ -311,11 +311,14 @@ def test_rules_refused(t):
     x = (t.model, "--inputs", "x.npy")
     t.refuse("--rules: there is no preset 'frob', only default, per_channel, onnxruntime, tflite and empty", *x,
              "--rules", "frob")
-    t.refuse("cannot open 'none.json'", *x, "--rules", "none.json")
+    t.refuse("cannot open 'none.json': no such file", *x, "--rules", "none.json")
     t.write("bad.json", b'{"op_type": {"Conv": {"is_output_quantised": "True"}}}')
     t.refuse("bad.json: configuration: op_type.Conv.is_output_quantised: unknown key", *x, "--rules", "bad.json")
     t.write("cut.json", b'{"op_type": ')
     t.refuse(re.compile(r"cut\.json: configuration: line 1, column 12: .*"), *x, "--rules", "cut.json")
+    t.refuse("cannot open 'nofile.json': no such file", *x, "--rules", "nofile.json")
+    t.write("none.json", b"{}")
+    t.refuse(re.compile(r".*fashion_mnist\.onnx: the rules place no quantizer"), *x, "--rules", "none.json")
     t.refuse("bad.json: is an input; it will not be written over", *x, "--rules", "bad.json", "--json", "bad.json")
 
 
@@ -323,13 +326,18 @@ def test_list_quantizers(t):
     """The table needs no data, has a line for each value, and agrees with the diagnosis."""
     code, out, err = t.run(t.model, "--list-quantizers", "--rules", "tflite")
     expect(code == 0 and err == "", f"exit {code}: {err}")
-    head, *lines = out.splitlines()
+    head, *lines, constants, totals = out.splitlines()
     expect(head.split()[:4] == ["name", "op", "quantizer", "grid"], head)
     listed = {line.split()[0]: line.split()[2] for line in lines}
     expect(len(listed) == len(lines), "each value once")
     found = {q["name"]: q["kind"] for q in t.diagnose("--rules", "tflite")["quantizers"]}
     expect({k: v for k, v in listed.items() if v != "-"} == found, "quantizers differ from the report's")
     row = {line.split()[0]: line for line in lines}
+    kinds = list(found.values())
+    expect(totals == f"{kinds.count('weight')} weights, {kinds.count('activation')} activations, "
+                     f"{kinds.count('bias')} biases; {len(lines) - len(kinds)} values without", totals)
+    expect(re.fullmatch(r"\d+ constants that no rule speaks of", constants), constants)
+    expect("running_mean" not in out and "Constant" not in out, "constants have no line")
     weight = next(name for name, kind in found.items() if kind == "weight")
     expect("int8 strict symmetric" in row[weight] and "scales" in row[weight], row[weight])
     biases = [row[name] for name, kind in found.items() if kind == "bias"]

@@ -102,6 +102,8 @@ static void test_json(void **state)
     assert_string_equal(json_string_value(json_object_get(root, "rounding")), "nearest-away");
     assert_string_equal(json_string_value(json_object_get(root, "weight_range")), "MSE");
     assert_string_equal(json_string_value(json_object_get(root, "activation_range")), "percentile");
+    assert_string_equal(json_string_value(json_object_get(root, "rules")), "tflite");
+    assert_int_equal(json_integer_value(json_object_get(root, "int32_biases")), 7);
     json_t *steps = json_object_get(root, "steps"), *all = json_object_get(root, "quantizers");
     assert_int_equal(json_array_size(steps), N_STEPS);
     for (size_t i = 0; i < N_STEPS; i++) {
@@ -206,6 +208,7 @@ static void test_text(void **state)
     (void)state;
     assert_non_null(
         strstr(text, "\nfloat 0.9000 -> quantized 0.1000, drop 0.8000, allowed 0.01\n"));
+    assert_non_null(strstr(text, "\nrules: tflite, biases int32\n"));
     assert_non_null(strstr(text, "\n[ok]   1. Is it <good>?\n"));
     assert_non_null(strstr(text, "\n[FAIL] 2. "));
     assert_non_null(strstr(text, "\n[--]   3. "));
@@ -224,6 +227,44 @@ static void test_text(void **state)
     }
     free(text);
     world_end(&w);
+}
+
+/* Names that a shortening in the usual place would make one are told apart, without more columns
+ * where that can be. */
+static void test_shortened_names_differ(void **state)
+{
+    static const char *const pairs[][3] = {
+        {"/block1/dw_relu6/Clip_output_0", "/block1/pw_relu6/Clip_output_0", "/block1/d...6/"},
+        {"/a/quite/deep/place/1/of/some/network/out", "/a/quite/deep/place/2/of/some/network/out",
+         "/a/quite/deep/place/1..."},
+        {"1/and/then/a/name/that/is/long/on/both/sides/of/x/and/does/not/end/just/there/2",
+         "1/and/then/a/name/that/is/long/on/both/sides/of/y/and/does/not/end/just/there/2", ""},
+    };
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        world w = world_make(12);
+        char *shown[2];
+        for (size_t k = 0; k < 2; k++) {
+            qdbg_finding *f = &w.diagnosis->findings[k];
+            qdbg__strfree(w.ctx, (char *)f->name);
+            f->name = qdbg__strdup(w.ctx, pairs[i][k]);
+        }
+        w.options.text_rows = 2;
+        char *text = world_report(&w, QDBG_REPORT_TEXT, NULL);
+        char *rows = strstr(text, "\n*  1 ");
+        assert_non_null(rows);
+        for (size_t k = 0; k < 2; k++) {
+            shown[k] = rows + 6;
+            rows = strchr(rows + 1, '\n');
+        }
+        size_t width = strcspn(shown[0], " ");
+        assert_int_equal(strcspn(shown[1], " "), width);
+        assert_memory_not_equal(shown[0], shown[1], width);
+        assert_memory_equal(shown[0], pairs[i][2], strlen(pairs[i][2]));
+        assert_int_equal(width == 27, i < 2);
+        free(text);
+        world_end(&w);
+    }
 }
 
 /* ---- all formats ---- */
@@ -326,10 +367,15 @@ static void test_arguments(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_json),       cmocka_unit_test(test_json_of_nothing),
-        cmocka_unit_test(test_csv),        cmocka_unit_test(test_text),
-        cmocka_unit_test(test_same_bytes), cmocka_unit_test(test_write_fails),
-        cmocka_unit_test(test_no_memory),  cmocka_unit_test(test_arguments),
+        cmocka_unit_test(test_json),
+        cmocka_unit_test(test_json_of_nothing),
+        cmocka_unit_test(test_csv),
+        cmocka_unit_test(test_text),
+        cmocka_unit_test(test_shortened_names_differ),
+        cmocka_unit_test(test_same_bytes),
+        cmocka_unit_test(test_write_fails),
+        cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_arguments),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -86,6 +86,7 @@ static void test_html(void **state)
         world w = world_make(n);
         char *page = world_report(&w, QDBG_REPORT_HTML, NULL);
         check_html(page);
+        assert_non_null(strstr(page, "<li>rules tflite, biases int32</li>"));
         for (const char *const *bad = (const char *const[]){"http:", "https:", "url(", "@import",
                                                             "<img", "\xff", "\x1b", NULL};
              *bad; bad++)

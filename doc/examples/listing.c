@@ -16,7 +16,10 @@ typedef struct listing {
     const qdbg_graph *graph;
     uint8_t *seen; /* [values] of those that have their line */
     int name_width, op_width;
-    bool measuring; /* columns are measured, nothing is written */
+    bool measuring;     /* columns are measured, nothing is written */
+    unsigned placed[3]; /* weights, activations, biases */
+    unsigned without;
+    unsigned constants; /* that have no line of their own */
 } listing;
 
 static const char *kind_name(int32_t kind)
@@ -80,29 +83,26 @@ static void put_note(const listing *l, uint32_t index, const qdbg_quantizer_info
     }
 }
 
-static bool put_line(const listing *l, uint32_t value, const char *op)
+static void put_line(listing *l, const char *name, const char *op, const qdbg_absence_info *absence)
 {
-    qdbg_value_info info = QDBG_VALUE_INFO_INIT;
-    qdbg_absence_info absence = QDBG_ABSENCE_INFO_INIT;
     qdbg_quantizer_info q = QDBG_QUANTIZER_INFO_INIT;
     char grid[64] = "-";
-    if (qdbg_graph_value(l->graph, value, &info) != QDBG_OK ||
-        qdbg_sim_absence(l->sim, value, &absence) != QDBG_OK)
-        return false;
-    const bool there = absence.reason == QDBG_ABSENT_NOT &&
-                       qdbg_sim_quantizer(l->sim, absence.quantizer, &q) == QDBG_OK;
+    const bool there = absence->reason == QDBG_ABSENT_NOT &&
+                       qdbg_sim_quantizer(l->sim, absence->quantizer, &q) == QDBG_OK;
     if (there)
         describe_grid(&q, grid, sizeof grid);
-    put(info.name, l->name_width);
+    put(name, l->name_width);
     putchar(' ');
     put(op, l->op_width);
     printf(" %-10s %-28s ", there ? kind_name(q.kind) : "-", grid);
-    if (there)
-        put_note(l, absence.quantizer, &q);
-    else
-        put(absence.text, 0);
+    if (there) {
+        put_note(l, absence->quantizer, &q);
+        l->placed[q.kind - QDBG_WEIGHT]++;
+    } else {
+        put(absence->text, 0);
+        l->without++;
+    }
     putchar('\n');
-    return true;
 }
 
 static void widen(int *width, const char *text)
@@ -112,20 +112,48 @@ static void widen(int *width, const char *text)
         *width = (int)n;
 }
 
+/* Parameters of batch-normalization, bounds of Clip, shapes: they would fill half the table. */
+static bool is_mere_constant(const qdbg_value_info *info, const qdbg_absence_info *absence)
+{
+    return absence->reason == QDBG_ABSENT_PARAMETER || absence->reason == QDBG_ABSENT_CONSTANT ||
+           (absence->reason == QDBG_ABSENT_TYPE && info->is_parameter);
+}
+
 /* A value, or a parameter where it is first read. */
 static bool list_value(listing *l, uint32_t value, const char *op)
 {
     qdbg_value_info info = QDBG_VALUE_INFO_INIT;
+    qdbg_absence_info absence = QDBG_ABSENCE_INFO_INIT;
     if (value == QDBG_NONE || l->seen[value])
         return true;
     l->seen[value] = 1;
-    if (!l->measuring)
-        return put_line(l, value, op);
-    if (qdbg_graph_value(l->graph, value, &info) != QDBG_OK)
+    if (qdbg_graph_value(l->graph, value, &info) != QDBG_OK ||
+        qdbg_sim_absence(l->sim, value, &absence) != QDBG_OK)
         return false;
-    widen(&l->name_width, info.name);
-    widen(&l->op_width, op);
+    if (is_mere_constant(&info, &absence)) {
+        l->constants += !l->measuring;
+    } else if (l->measuring) {
+        widen(&l->name_width, info.name);
+        widen(&l->op_width, op);
+    } else {
+        put_line(l, info.name, op, &absence);
+    }
     return true;
+}
+
+static void put_counted(unsigned n, const char *one, const char *end)
+{
+    printf("%u %s%s%s", n, one, n == 1 ? "" : one[strlen(one) - 1] == 's' ? "es" : "s", end);
+}
+
+static void put_totals(const listing *l)
+{
+    if (l->constants > 0)
+        put_counted(l->constants, "constant", " that no rule speaks of\n");
+    put_counted(l->placed[0], "weight", ", ");
+    put_counted(l->placed[1], "activation", ", ");
+    put_counted(l->placed[2], "bias", "; ");
+    put_counted(l->without, "value", " without\n");
 }
 
 /* Inputs, then each node's parameters and outputs. */
@@ -163,6 +191,7 @@ bool listing_print(qdbg_ctx *ctx, qdbg_sim *sim, const qdbg_graph *graph)
         put("op", l.op_width);
         printf(" %-10s %-28s %s\n", "quantizer", "grid", "shares, or why there is none");
         ok = list_all(&l, false);
+        put_totals(&l);
     }
     free(l.seen);
     if (!ok) {

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "../base/sort.h"
 #include "report.h"
 
 #define COLUMNS 80
@@ -227,28 +228,106 @@ static void put_step(qdbg__text *t, const qdbg_step *s, uint32_t number, double 
 
 /* ---- quantizers ---- */
 
-/* A name in `width` columns; a long one loses its middle, and keeps most of its end, where names
- * differ. */
-static void put_name(qdbg__text *t, const char *name, size_t width)
+/* The columns of names: a longer one loses its middle, but for `head` characters and its end. */
+typedef struct columns {
+    size_t width, head;
+} columns;
+
+/* Which characters of a name of `n` are shown: those before *head and from *tail on. */
+static void cut(const columns *c, size_t n, size_t *head, size_t *tail)
 {
-    size_t n = width_of(name);
-    size_t head = n > width ? (width - 3) / 3 : n;
-    size_t tail = n > width ? width - 3 - head : 0;
-    for (size_t i = 0; i < n; i++) {
-        uint32_t c = next_char(&name);
-        if (i == head && n > width)
-            qdbg__text_add(t, "...");
-        if (i < head || i >= n - tail)
-            qdbg__text_code_point(t, c);
-    }
-    if (n < width)
-        qdbg__text_repeat(t, ' ', width - n);
+    *head = n > c->width ? c->head : n;
+    *tail = n > c->width ? n - (c->width - 3 - c->head) : n;
 }
 
-static void put_row(qdbg__text *t, const qdbg_finding *f, uint32_t rank, size_t name_width)
+static void put_name(qdbg__text *t, const char *name, const columns *c)
+{
+    size_t n = width_of(name), head, tail;
+    cut(c, n, &head, &tail);
+    for (size_t i = 0; i < n; i++) {
+        uint32_t point = next_char(&name);
+        if (i == head)
+            qdbg__text_add(t, "...");
+        if (i < head || i >= tail)
+            qdbg__text_code_point(t, point);
+    }
+    if (n < c->width)
+        qdbg__text_repeat(t, ' ', c->width - n);
+}
+
+/* FNV-1a of what is shown of a name. */
+static uint64_t hash_shown(const char *name, const columns *c)
+{
+    size_t n = width_of(name), head, tail;
+    uint64_t hash = 14695981039346656037u;
+    cut(c, n, &head, &tail);
+    for (size_t i = 0; i < n; i++) {
+        uint32_t point = next_char(&name);
+        if (i < head || i >= tail)
+            hash = (hash ^ point) * 1099511628211u;
+    }
+    return hash;
+}
+
+static int ascending(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* Do the first `rows` names look different from one another? */
+static bool tells_apart(qdbg__report *r, uint32_t rows, const columns *c, uint64_t *hashes)
+{
+    qdbg_finding f;
+    for (uint32_t i = 0; i < rows && qdbg__report_finding(r, i, &f); i++)
+        hashes[i] = hash_shown(f.name, c);
+    qdbg__sort(hashes, rows, sizeof *hashes, ascending);
+    for (uint32_t i = 1; i < rows; i++)
+        if (hashes[i] == hashes[i - 1])
+            return false;
+    return true;
+}
+
+/* A third of what is shown is the name's beginning, the rest its end, where names differ; where two
+ * look the same so, some other share. */
+static bool choose_head(qdbg__report *r, uint32_t rows, columns *c, uint64_t *hashes)
+{
+    size_t heads = c->width - 3, step = 1 + heads / 32;
+    for (size_t i = 0; i < heads; i += step) {
+        c->head = (heads / 3 + i) % heads;
+        if (tells_apart(r, rows, c, hashes))
+            return true;
+    }
+    return false;
+}
+
+/* As few columns as tell the names apart, NAME_MAX if they may have so many. */
+static columns choose_columns(qdbg__report *r, uint32_t rows)
+{
+    qdbg_finding f;
+    qdbg_ctx *ctx = r->text.ctx;
+    size_t longest = NAME_MIN;
+    for (uint32_t i = 0; i < rows && qdbg__report_finding(r, i, &f); i++) {
+        size_t n = width_of(f.name);
+        longest = n > longest ? n : longest;
+    }
+    columns c = {longest < NAME_MAX ? longest : NAME_MAX, 0};
+    uint64_t *hashes = longest > NAME_MAX ? qdbg__alloc(ctx, rows, sizeof *hashes) : NULL;
+    if (longest > NAME_MAX && !hashes)
+        r->text.status = ctx->error_status;
+    while (hashes && c.width < longest && !choose_head(r, rows, &c, hashes))
+        c.width += 1 + c.width / 8;
+    if (c.width > longest)
+        c.width = longest;
+    if (hashes)
+        qdbg__free(ctx, hashes, rows, sizeof *hashes);
+    return c;
+}
+
+static void put_row(qdbg__text *t, const qdbg_finding *f, uint32_t rank, const columns *c)
 {
     qdbg__text_addf(t, "%c%3u ", f->culprit ? '*' : ' ', rank);
-    put_name(t, f->name, name_width);
+    put_name(t, f->name, c);
     qdbg__text_addf(t, " %-10s %4u", qdbg__report_kind(f), f->bits);
     pad_score(t, f->score_alone, 7);
     pad_score(t, f->drop_alone, 7);
@@ -278,23 +357,16 @@ static void put_quantizers(qdbg__report *r)
     qdbg__text *t = &r->text;
     uint32_t total = r->summary.n_findings;
     uint32_t rows = total < r->text_rows ? total : r->text_rows;
-    size_t width = NAME_MIN;
     if (rows == 0)
         return;
-    for (uint32_t i = 0; i < rows && qdbg__report_finding(r, i, &f); i++) {
-        size_t n = width_of(f.name);
-        if (n > width)
-            width = n;
-    }
-    if (width > NAME_MAX)
-        width = NAME_MAX;
+    columns names = choose_columns(r, rows);
 
     qdbg__text_addf(t, "\nThe %u most harmful of %u quantizers, each at work alone", rows, total);
     qdbg__text_add(t, "\n(* loses more than is allowed)\n\n  # ");
-    qdbg__text_addf(t, " %-*s %-10s %4s %7s %7s %7s %6s\n", (int)width, "quantizer", "kind", "bits",
-                    "alone", "drop", "SQNR dB", "noise%");
+    qdbg__text_addf(t, " %-*s %-10s %4s %7s %7s %7s %6s\n", (int)names.width, "quantizer", "kind",
+                    "bits", "alone", "drop", "SQNR dB", "noise%");
     for (uint32_t i = 0; i < rows && qdbg__report_finding(r, i, &f); i++)
-        put_row(t, &f, i + 1, width);
+        put_row(t, &f, i + 1, &names);
     put_reasons(r);
 }
 
