@@ -46,13 +46,14 @@ def main():
         facts = {
             "says what it found": code == 0 and err == "" and good(out),
             "refuses too few pixels": run(program, model, *args, pixels=pixels[:size - 1])[0] == 2,
+            "tells how it is used": name == "mend" or "usage" in run(program)[2],
             "names a missing model": no_model[0] == 1 and "none.onnx" in no_model[2],
         }
         for fact, holds in facts.items():
             if not holds:
                 print(f"FAILED {name} {fact}: exit {code}, {out!r}, {err!r}")
         failed += sum(not holds for holds in facts.values())
-    print(f"{6 - failed} passed, {failed} failed")
+    print(f"{8 - failed} passed, {failed} failed")
     return 1 if failed else 0
 
 

@@ -95,7 +95,7 @@ static void explain_spread(qdbg__text *t, const qdbg__quantizer *q, const spread
     qdbg__text_digits(t, s->median, 4);
     if (dead)
         qdbg__text_add(t, "; its batch-normalization has next to no variance: fold with "
-                          "qdbg_fold_run() and QDBG_FOLD_NEUTRALIZE");
+                          "qdbg_fold_run() and QDBG_FOLD_NEUTRALIZE, or quantize it per channel");
     else
         qdbg__text_add(t, "; quantize it per channel, or equalize the channels' ranges first: "
                           "qdbg_equalize_run()");

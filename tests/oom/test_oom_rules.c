@@ -119,7 +119,7 @@ static qdbg_status say_much(world *w)
         char name[16];
         snprintf(name, sizeof name, "n%d", i);
         uint32_t before = qdbg_rules_op_count(much);
-        param.quantized = i % 3;
+        param.quantized = 1 + i % 2;
         status = qdbg_rules_set_param(much, name, "weight", &param);
         if (status == QDBG_OK)
             status = qdbg_rules_set_param(much, "n0", name, &param);
