@@ -309,6 +309,41 @@ static void other_output_shapes_are_refused(void **state)
     qdbg_ctx_destroy(ctx);
 }
 
+/* Where no input has a dimension, a batch says by itself how many samples it has. */
+static int32_t give_scalar(void *user, uint64_t index, qdbg_batch *batch)
+{
+    (void)index;
+    batch->inputs = user;
+    batch->n_inputs = 1;
+    batch->n_samples = batch->inputs[1].rank;
+    return 0;
+}
+
+static void batches_of_another_size_without_dimensions_are_refused(void **state)
+{
+    float x = 3;
+    double score = -7;
+    (void)state;
+    qdbg_ctx *ctx = make_ctx(1);
+    qdbg_graph *g = make_graph(ctx, 11);
+    uint32_t in = make_input(g, "x", SCALAR);
+    make_finish(g, make_node(g, "Relu", "y", &in, 1, NULL));
+    qdbg_model *m = builtin_model(g);
+    qdbg_view views[2] = {make_view(SCALAR, &x), {.rank = 3}};
+    qdbg_dataset set = {sizeof set, 0, 4, views, give_scalar};
+    qdbg_reference *r;
+    assert_ok(qdbg_reference_create(m, &set, &r));
+    qdbg_metric metric = compare_with(QDBG_METRIC_SQNR, r);
+    assert_true(isinf(score_of(m, &set, &metric)));
+    views[1].rank = 2;
+    assert_fails(ctx, qdbg_model_evaluate(m, &set, &metric, &score), QDBG_E_SHAPE, "another size");
+    assert_true(score == -7);
+    qdbg_reference_destroy(r);
+    qdbg_model_destroy(m);
+    qdbg_graph_destroy(g);
+    qdbg_ctx_destroy(ctx);
+}
+
 /* ---- progress, cancel, memory, arguments ---- */
 
 typedef struct watch {
@@ -529,6 +564,7 @@ int main(void)
         cmocka_unit_test(every_output_of_every_model_of_the_graph),
         cmocka_unit_test(other_graphs_samples_and_sizes_are_refused),
         cmocka_unit_test(other_output_shapes_are_refused),
+        cmocka_unit_test(batches_of_another_size_without_dimensions_are_refused),
         cmocka_unit_test(it_can_be_cancelled_and_has_a_ceiling),
         cmocka_unit_test(guards_of_what_changes_the_function_need_one),
         cmocka_unit_test(a_ruinous_change_is_undone),

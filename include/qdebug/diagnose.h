@@ -26,7 +26,8 @@ typedef struct qdbg_diagnose_options {
     uint32_t flags;                  /**< QDBG_DIAGNOSE_ bits */
     const qdbg_dataset *calibration; /**< required */
     const qdbg_dataset *evaluation;  /**< required; may be the same as calibration */
-    const qdbg_metric *metric;       /**< NULL = QDBG_METRIC_AGREEMENT */
+    const qdbg_metric *metric;       /**< NULL = QDBG_METRIC_AGREEMENT. With a reference the float32
+                                          score is against it as well */
     const qdbg_sim_options *sim;     /**< quantization to diagnose; NULL = its defaults */
     double max_drop;                 /**< score that may be lost, > 0; 0 = 0.01. What float64
                                           rounds off the difference of two scores (1e-12 of the

@@ -118,8 +118,8 @@ QDBG_API void qdbg_fold_row_init(qdbg_fold_row *row);
  * was has its reason in its row.
  *
  * The guard is there for the care of dead channels. What it scores before is the network with its
- * batch-normalizations *not* folded, which no engine runs: quantized, that is often better than any
- * folded one, and to undo the fold for it would be no gain. To see what neutralising brings,
+ * batch-normalizations *not* folded, which no engine runs: quantized, that may score better than
+ * any folded one, and to undo the fold for it would be no gain. To see what neutralising brings,
  * compare folded with folded: fold without QDBG_FOLD_NEUTRALIZE, score, undo, fold with it, score.
  *
  * @param model    built-in or host; must outlive the result

@@ -260,8 +260,9 @@ typedef struct qdbg_reference qdbg_reference;
  *
  * Samples are known by their position in the dataset; a checksum of its inputs tells each from any
  * other. The reference fits every model of the same graph and every dataset that begins with the
- * same samples, however that cuts them into batches. It takes the memory of the outputs (of the
- * context, whose ceiling is honoured) and 8 bytes a sample. Progress is told as "reference".
+ * same samples, however that cuts them into batches. It takes the memory of the outputs, 8 bytes
+ * a sample and some 200 a batch, of the context, whose ceiling is honoured. Progress is told as
+ * "reference".
  *
  * @param model    built-in or host
  * @param dataset  samples, labels are not read; not kept
