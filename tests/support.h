@@ -92,6 +92,7 @@ enum fault {
     FAULT_GO_ON,      /* rule 5: as FAULT_SHAPE, and does not stop */
     FAULT_INPUT,      /* rule 6: taps the library's input itself */
     FAULT_HALF,       /* set_parameter keeps bfloat16 */
+    FAULT_DEAF,       /* set_parameter does nothing to fault_value */
 };
 
 #define ENGINE_VALUES 64

@@ -280,6 +280,8 @@ static int32_t set(void *user, uint32_t value, const float *data, uint64_t count
     engine *e = user;
     bool failed = fails(e, &e->n_sets, e->fail_set);
     need(count == e->counts[value], "set: count");
+    if (e->fault == FAULT_DEAF && value == e->fault_value)
+        return failed ? e->code : 0;
     memcpy(e->params[value], data, (size_t)(failed ? count / 2 : count) * sizeof *data);
     for (uint64_t i = 0; i < count && e->fault == FAULT_HALF; i++) {
         uint32_t bits;

@@ -276,6 +276,31 @@ static void host_that_rounds_parameters_fails_the_float32_check(void **state)
     world_end(&w);
 }
 
+/* set_parameter does nothing: the outputs are the float model's whatever is asked for. */
+static void host_that_sets_nothing_fails_the_float32_check(void **state)
+{
+    static const char *const names[] = {"cw", "fw"};
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        world w;
+        qdbg_diagnosis *d;
+        char text[64];
+        world_begin(&w, true, 2);
+        w.e.fault = FAULT_DEAF;
+        w.e.fault_value = value_of(w.g, names[i]);
+        w.o.flags = QDBG_DIAGNOSE_NO_FOLD;
+        w.e.params[w.e.fault_value][0] = i ? 0 : 5; /* zeros have no sign to turn */
+        assert_ok(qdbg_diagnose(w.m, &w.o, &d));
+        qdbg_step s = float32_step(d);
+        snprintf(text, sizeof text, "set_parameter with other elements '%s'", names[i]);
+        assert_int_equal(s.outcome, QDBG_OUTCOME_FAILED);
+        assert_non_null(strstr(s.verdict, text));
+        assert_non_null(strstr(s.recommendation, "set_parameter must keep"));
+        qdbg_diagnosis_destroy(d);
+        world_end(&w);
+    }
+}
+
 /* The value named is the first that differs, not the last. */
 static void first_value_that_differs_is_named(void **state)
 {
@@ -428,6 +453,7 @@ int main(void)
         cmocka_unit_test(cancel_at_any_moment_leaves_the_model_as_it_was),
         cmocka_unit_test(parameters_are_as_they_were),
         cmocka_unit_test(host_that_rounds_parameters_fails_the_float32_check),
+        cmocka_unit_test(host_that_sets_nothing_fails_the_float32_check),
         cmocka_unit_test(first_value_that_differs_is_named),
         cmocka_unit_test(host_that_ignores_quantizers_fails_the_float32_check),
         cmocka_unit_test(host_that_ignores_the_inputs_quantizer_is_found),

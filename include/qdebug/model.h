@@ -49,7 +49,9 @@ typedef struct qdbg_tap qdbg_tap;
  *     tapped after one that is computed from it is refused: outputs cannot be collected and tapped
  *     at the end.
  *  2. Go on with what qdbg_tap_value() leaves in the buffer: it may have been quantized in place.
- *     (qdbg_diagnose() notices a host that does not.)
+ *     (qdbg_diagnose() notices a host that goes on with its own data at the graph's inputs, or,
+ *     where an input cannot be tapped as float32, at every value with a quantizer. One that does so
+ *     at some inner values only is not noticed: their quantizers look harmless.)
  *  3. A tapped tensor is float32, dense, row-major, with the graph's shape and the first dimension
  *     multiplied by the number of runs in the batch (samples, where the graph's batch is 1 or
  *     symbolic). A batch is never larger than the one that the dataset gave.
@@ -69,7 +71,8 @@ typedef int32_t (*qdbg_host_run_fn)(void *user, qdbg_tap *tap, const qdbg_view *
 
 /**
  * Copy a parameter out of (get) or into (set) the host's network. What was set must come back bit
- * for bit. A set that failed may be asked for again, with the original elements.
+ * for bit. A set that failed may be asked for again, with the original elements. (qdbg_diagnose()
+ * notices a host that sets nothing, or other bits, of a parameter that has a quantizer.)
  * @param value  the parameter's number in the graph
  * @param data   [count] float32 in the graph's shape and layout
  * @return 0; anything else ends the library's call with QDBG_E_CALLBACK

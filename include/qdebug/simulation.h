@@ -81,6 +81,8 @@ QDBG_API void qdbg_sim_options_init(qdbg_sim_options *options);
  * activations unsigned and asymmetric.
  * Weights get encodings of their current elements by options->weight_range (default: min-max), and
  * new ones whenever the model's parameters change.
+ * Rules that speak of an operator type or a parameter that neither the library nor the graph knows
+ * are no error: a warning in the log names each.
  * @param model    must outlive the simulation; not changed
  * @param options  NULL = defaults
  * @param out      receives the simulation; destroy with qdbg_sim_destroy()

@@ -113,60 +113,6 @@ static qdbg_status compare_bypassed(qdbg__chart *c, const uint8_t *wanted,
     return status;
 }
 
-/* Values to turn into zeros: the inputs, where all of them can be tapped; else every value with a
- * quantizer. An output does not count: the library itself takes it from the tap. */
-static void choose_zeroed(const qdbg__chart *c, const qdbg__fakequant *to_zero,
-                          const qdbg__fakequant **acts)
-{
-    const qdbg_graph *g = c->model->graph;
-    bool whole = true;
-    for (size_t i = 0; i < g->n_inputs; i++) {
-        const qdbg__value *v = &g->values[g->inputs[i]];
-        bool is_float = v->dtype == QDBG_F32 || v->dtype == QDBG_DTYPE_NONE;
-        if (v->n_consumers == 0)
-            continue;
-        if (is_float && !v->is_output)
-            acts[g->inputs[i]] = to_zero;
-        else
-            whole = false;
-    }
-    for (size_t i = 0; !whole && i < c->sim->n; i++) {
-        const qdbg__place *place = &c->sim->quantizers[i].place;
-        if (place->kind == QDBG_ACTIVATION && !g->values[place->value].is_output)
-            acts[place->value] = to_zero;
-    }
-}
-
-/* A host that taps copies and goes on with its own data (rule 2) would show every inner quantizer
- * as harmless. Its outputs stay as they are where the tap turns the inputs into zeros, though zeros
- * as inputs would change them: only that second look tells it from a network whose outputs do not
- * depend on its inputs. */
-static qdbg_status check_obedience(qdbg__chart *c, const qdbg__probe *before)
-{
-    size_t n = c->model->graph->n_values;
-    const qdbg__grid zero = {1, 0, 0, 0, QDBG__ROUND_EVEN};
-    const qdbg__fakequant to_zero = {&zero, 1, 0, 0};
-    const qdbg__fakequant **acts = qdbg__alloc(c->ctx, n, sizeof *acts);
-    uint8_t *nothing = acts ? qdbg__alloc(c->ctx, n, 1) : NULL;
-    qdbg__probe zeroed = {0}, others = {0};
-    qdbg_status status = nothing ? QDBG_OK : c->ctx->error_status;
-    if (status == QDBG_OK) {
-        qdbg__variant variant = {acts, NULL};
-        choose_zeroed(c, &to_zero, acts);
-        status = probe(c, &variant, nothing, &zeroed);
-    }
-    if (status == QDBG_OK && qdbg__probe_same(c->model, before, &zeroed)) {
-        status = qdbg__probe_take_others(c->model, c->options.evaluation, &others);
-        if (status == QDBG_OK)
-            c->tap_obeyed = qdbg__probe_same(c->model, before, &others);
-    }
-    qdbg__probe_free(c->model, &others);
-    qdbg__probe_free(c->model, &zeroed);
-    qdbg__free(c->ctx, nothing, n, 1);
-    qdbg__free(c->ctx, acts, n, sizeof *acts);
-    return status;
-}
-
 static qdbg_status fold(qdbg__chart *c, const uint8_t *wanted, const qdbg__probe *before,
                         qdbg__journal *journal)
 {
@@ -200,8 +146,9 @@ static qdbg_status check_float32(qdbg__chart *c, qdbg__journal *journal)
     if (status == QDBG_OK)
         status = compare_bypassed(c, wanted, &before);
     c->tap_obeyed = true;
+    c->lost_parameter = QDBG_NONE;
     if (status == QDBG_OK && c->model->backend == &qdbg__host_backend)
-        status = check_obedience(c, &before);
+        status = qdbg__check_host(c, &before);
     if (status == QDBG_OK)
         status = fold(c, wanted, &before, journal);
     if (status == QDBG_OK)

@@ -142,14 +142,27 @@ static void say_disobedience(words *w)
                                "nothing below counts before that. ");
 }
 
+static void say_lost_parameter(const qdbg__chart *c, words *w)
+{
+    qdbg__text_addf(&w->verdict,
+                    " After set_parameter with other elements '%s' is what it was: the host does "
+                    "not take them.",
+                    c->model->graph->values[c->lost_parameter].name);
+    qdbg__text_add(&w->advice, "set_parameter must keep what it is given, bit for bit: nothing "
+                               "below that is said of weights counts before that. ");
+}
+
 qdbg_status qdbg__tell_float32(qdbg__chart *c)
 {
     words w = words_make(c);
-    bool good = c->bypass_same && c->tap_obeyed && c->fold_difference <= QDBG__FOLD_TOLERANCE;
+    bool good = c->bypass_same && c->tap_obeyed && c->lost_parameter == QDBG_NONE &&
+                c->fold_difference <= QDBG__FOLD_TOLERANCE;
     qdbg__outcome outcome = {c->float_score, (double)NAN};
     say_bypass(c, &w);
     if (!c->tap_obeyed)
         say_disobedience(&w);
+    if (c->lost_parameter != QDBG_NONE)
+        say_lost_parameter(c, &w);
     if (c->n_folded > 0)
         say_fold(c, &w);
     return finish(c, &w, good ? QDBG_OUTCOME_PASSED : QDBG_OUTCOME_FAILED, "float32",

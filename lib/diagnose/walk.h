@@ -23,6 +23,7 @@ typedef struct qdbg__chart {
     double fold_difference;   /* of outputs, relative; 0 when nothing was folded */
     bool bypass_same;         /* bypassed quantizers leave every bit as it was */
     bool tap_obeyed;          /* the model goes on with what quantizers make of its values */
+    uint32_t lost_parameter;  /* that a host's set_parameter left as it was, or QDBG_NONE */
     uint32_t first_different; /* value where they do not, or QDBG_NONE */
     qdbg__outcome quantized, weights, activations;
     uint8_t **dead; /* [sim->n] NULL, or [n_channels] 1: dead before it was folded; or NULL */
@@ -40,6 +41,11 @@ qdbg_status qdbg__tell_kind(qdbg__chart *chart, int32_t kind);
 qdbg_status qdbg__tell_quantizers(qdbg__chart *chart);
 qdbg_status qdbg__tell_conclusion(qdbg__chart *chart);
 qdbg_status qdbg__tell_skipped(qdbg__chart *chart, const char *name);
+
+/* Ask a host for what shows whether it keeps its rules: tap_obeyed, lost_parameter. `before`: the
+ * model as it came. */
+struct qdbg__probe;
+qdbg_status qdbg__check_host(qdbg__chart *chart, const struct qdbg__probe *before);
 
 /* Note which channels of weights are dead, before they are folded; c->dead. */
 qdbg_status qdbg__note_dead(qdbg__chart *chart);
