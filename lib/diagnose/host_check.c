@@ -77,9 +77,9 @@ static qdbg_status try_parameter(qdbg__chart *c, uint32_t value, float *data, ui
     if (status == QDBG_OK)
         status = m->backend->get(m, value, other, count);
     bool same = status == QDBG_OK && memcmp(&other[0], &data[0], sizeof *data) == 0;
-    if (status == QDBG_OK) {
+    if (status == QDBG_OK)
         status = m->backend->set(m, value, data, count);
-    } else {
+    if (status != QDBG_OK) { /* once more, which does not cover up what went wrong */
         qdbg__failure failure;
         qdbg__failure_save(c->ctx, &failure);
         m->backend->set(m, value, data, count);
