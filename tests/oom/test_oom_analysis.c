@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "../../lib/diagnose/diagnosis.h"
 #include "oom.h"
 
 /* ---- analyses ---- */
@@ -38,7 +39,7 @@ static void sensitivity_drop(world *w)
     qdbg_sensitivity_destroy(w->out);
 }
 
-static qdbg_status diagnose(world *w)
+static qdbg_status diagnose_by(world *w, const qdbg_rules *rules)
 {
     qdbg_diagnose_options o = QDBG_DIAGNOSE_OPTIONS_INIT;
     qdbg_sim_options sim = QDBG_SIM_OPTIONS_INIT;
@@ -46,6 +47,7 @@ static qdbg_status diagnose(world *w)
     o.metric = &w->metric;
     o.sim = &sim;
     sim.weight_bits = 3;
+    sim.rules = rules;
     qdbg_diagnosis *d = UNTOUCHED;
     qdbg_status status = qdbg_diagnose(w->m, &o, &d);
     w->out = d;
@@ -55,6 +57,23 @@ static qdbg_status diagnose(world *w)
         w->hash = hash_of(s.conclusion, strlen(s.conclusion));
         w->score = s.quantized_score;
     }
+    return status;
+}
+
+static qdbg_status diagnose(world *w)
+{
+    return diagnose_by(w, NULL);
+}
+
+/* The rules are found to be a preset, the fourth that is tried. */
+static qdbg_status diagnose_tflite(world *w)
+{
+    qdbg_rules *rules = NULL;
+    qdbg_status status = qdbg_rules_create(w->ctx, "tflite", &rules);
+    w->out = UNTOUCHED;
+    if (status == QDBG_OK)
+        status = diagnose_by(w, rules);
+    qdbg_rules_destroy(rules);
     return status;
 }
 
@@ -71,6 +90,8 @@ static void analyses(void **state)
         {"sensitivity", with_calibrated, sensitivity, sensitivity_drop, NULL, false},
         {"sensitivity, host", with_calibrated_host, sensitivity, sensitivity_drop, NULL, false},
         {"diagnose", with_builtin, diagnose, diagnosis_drop, params_are_the_graphs, false},
+        {"diagnose, rules", with_builtin, diagnose_tflite, diagnosis_drop, params_are_the_graphs,
+         false},
         {"diagnose, host", with_host, diagnose, diagnosis_drop, params_are_the_graphs, false},
     };
     (void)state;
@@ -92,6 +113,18 @@ static int32_t add_hash(void *user, const void *data, size_t size)
     uint64_t *hash = user;
     *hash = *hash * 31 + hash_of(data, size);
     return 0;
+}
+
+/* Names that are shortened so that they can be told apart. */
+static void with_long_names(world *w)
+{
+    static const char *const names[] = {"/a/long/name/one/with/the/same/end/as/the/other",
+                                        "/a/long/name/two/with/the/same/end/as/the/other"};
+    with_diagnosis(w);
+    for (size_t i = 0; i < 2; i++) {
+        qdbg__strfree(w->ctx, (char *)w->d->findings[i].name);
+        w->d->findings[i].name = qdbg__strdup(w->ctx, names[i]);
+    }
 }
 
 static qdbg_status write_format(world *w, int32_t format)
@@ -154,6 +187,7 @@ static void reports(void **state)
 {
     static const scenario all[] = {
         {"report, text", with_diagnosis, write_text, NULL, NULL, false},
+        {"report, text, long names", with_long_names, write_text, NULL, NULL, false},
         {"report, JSON", with_diagnosis, write_json, NULL, NULL, false},
         {"report, CSV", with_diagnosis, write_csv, NULL, NULL, false},
         {"report, HTML", with_diagnosis, write_html, NULL, NULL, false},
