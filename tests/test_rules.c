@@ -229,10 +229,6 @@ static void many_entries_are_found(void **state)
         assert_ok(qdbg_rules_set_op(w->rules, name, &o));
         assert_ok(qdbg_rules_set_param(w->rules, NULL, name, &p));
         assert_ok(qdbg_rules_set_param(w->rules, "n0", name, &p));
-        snprintf(name, sizeof name, "none%d", i); /* nothing is said, nothing is kept */
-        assert_ok(qdbg_rules_set_op(w->rules, name, &(qdbg_op_rule)QDBG_OP_RULE_INIT));
-        assert_ok(
-            qdbg_rules_set_param(w->rules, name, name, &(qdbg_param_rule)QDBG_PARAM_RULE_INIT));
     }
     assert_int_equal(qdbg_rules_op_count(w->rules), N);
     assert_ok(qdbg_rules_copy(w->rules, &copy));

@@ -80,6 +80,20 @@ static void rules_that_match_nothing_are_told(void **state)
     assert_logged("supergroups: no operator of the library or the graph is a 'Reluu'");
 }
 
+static void a_flood_of_warnings_is_cut(void **state)
+{
+    rules_world *w = *state;
+    rules_host_sim(w, rules_conv(w, "c", rules_image(w, "x"), true));
+    for (int i = 0; i < 100; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "odd%d", i);
+        rules_output(w, name, QDBG_RULE_YES);
+    }
+    sim_again(w);
+    assert_int_equal(n_warnings, 21);
+    assert_logged("maybe more");
+}
+
 static void presets_are_silent(void **state)
 {
     static const char *const presets[] = {"default", "per_channel", "onnxruntime", "tflite",
@@ -163,15 +177,14 @@ static void passes_are_kept_and_told(void **state)
                  QDBG_E_FORMAT, "supergroup_pass_list[1]: wants");
 }
 
-/* Without what AIMET's format cannot say, or AIMET refuses. */
+/* Without what AIMET's format cannot say. */
 static void strip(rules_world *w)
 {
     qdbg_rule_defaults d = QDBG_RULE_DEFAULTS_INIT;
     assert_ok(qdbg_rules_get_defaults(w->rules, &d));
     d.rounding = QDBG_ROUND_NEAREST_EVEN;
     d.activation_signed = d.weight_signed = QDBG_RULE_UNSET;
-    if (d.output_quantized == QDBG_RULE_NO)
-        d.output_quantized = QDBG_RULE_UNSET;
+    d.output_quantized = d.output_quantized == QDBG_RULE_NO ? QDBG_RULE_UNSET : d.output_quantized;
     assert_ok(qdbg_rules_set_defaults(w->rules, &d));
     for (uint32_t i = qdbg_rules_op_count(w->rules); i-- > 0;) {
         qdbg_op_rule rule = QDBG_OP_RULE_INIT;
@@ -208,6 +221,29 @@ static void every_preset_can_be_written_with_loss(void **state)
         free(again);
         free(text);
     }
+}
+
+/* AIMET refuses these: they are lost, too, and the rest stays. */
+static void kernels_that_aimet_refuses_are_lost(void **state)
+{
+    static const char json[] =
+        "{\"defaults\": {\"supported_kernels\": []}, \"op_type\": {\"A\": {\"supported_kernels\":"
+        " [{}]}, \"B\": {\"is_symmetric\": \"True\", \"supported_kernels\": [{}]}, \"C\": {}},"
+        " \"model_input\": {\"is_input_quantized\": \"False\"},"
+        " \"model_output\": {\"is_output_quantized\": \"False\"}}";
+    rules_world *w = *state;
+    rules_json(w, json);
+    clear_log();
+    char *text = written(w->rules, QDBG_RULES_AIMET | QDBG_RULES_LOSSY);
+    assert_int_equal(n_warnings, 5);
+    assert_logged("such supported_kernels of B");
+    assert_logged("that graph inputs are not quantized");
+    rules_json(w, text);
+    free(text);
+    assert_int_equal(qdbg_rules_op_count(w->rules), 2);
+    assert_string_equal(qdbg_rules_op_type(w->rules, 0), "B");
+    assert_string_equal(qdbg_rules_op_type(w->rules, 1), "C");
+    free(written(w->rules, QDBG_RULES_AIMET));
 }
 
 static void all_obstacles_are_named_at_once(void **state)
@@ -298,10 +334,16 @@ static void files_that_cannot_be_read_tell_why(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(rules_that_match_nothing_are_told),     TEST(presets_are_silent),
-        TEST(rules_that_say_nothing_leave_nothing),  TEST(passes_are_kept_and_told),
-        TEST(every_preset_can_be_written_with_loss), TEST(all_obstacles_are_named_at_once),
-        TEST(asking_for_the_length_is_no_error),     TEST(bad_fields_are_named),
+        TEST(rules_that_match_nothing_are_told),
+        TEST(a_flood_of_warnings_is_cut),
+        TEST(presets_are_silent),
+        TEST(rules_that_say_nothing_leave_nothing),
+        TEST(passes_are_kept_and_told),
+        TEST(every_preset_can_be_written_with_loss),
+        TEST(kernels_that_aimet_refuses_are_lost),
+        TEST(all_obstacles_are_named_at_once),
+        TEST(asking_for_the_length_is_no_error),
+        TEST(bad_fields_are_named),
         TEST(files_that_cannot_be_read_tell_why),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

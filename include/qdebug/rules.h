@@ -106,8 +106,8 @@ QDBG_API int32_t qdbg_rules_equal(const qdbg_rules *a, const qdbg_rules *b);
  * "hw_version", "supported_kernels" and "supergroup_pass_list" are kept and written, but nothing
  * follows from them. (Of the passes that AIMET 2 has, "MatmulAdd" is what every rule set does.
  * "LayerNormalization", "RMSNormalization" and "MaskedSoftmax" find these operators where they are
- * spelled out in simpler ones; here the simpler ones have quantizers, and a warning in the log says
- * so.)
+ * spelled out in simpler ones; here the simpler ones have quantizers.) A warning in the log names
+ * every pass but "MatmulAdd".
  *
  * One section is ours, "qdebug", for what the format cannot say: "rounding" ("nearest_even",
  * "nearest_up", "nearest_away"), "activation_signed", "weight_signed" (of asymmetric grids), and
@@ -136,8 +136,8 @@ QDBG_API qdbg_status qdbg_rules_load_file(qdbg_ctx *ctx, const char *path, qdbg_
  * "is_output_quantized", for "model_input" and for "model_output"; and some kernels. */
 #define QDBG_RULES_AIMET 1u
 /** With QDBG_RULES_AIMET: leave out what its format cannot say (rounding, the sign of asymmetric
- * grids, sharing) or AIMET refuses (see there) instead of failing. A warning in the log names each
- * such thing when the text is written, and read again the rules are equal to a set without them. */
+ * grids, sharing) instead of refusing. A warning in the log names each such thing when the text is
+ * written, and read again the rules are equal to a set without them. */
 #define QDBG_RULES_LOSSY 2u
 
 /**
@@ -237,8 +237,8 @@ QDBG_API qdbg_status qdbg_rules_get_op(const qdbg_rules *rules, const char *op_t
 
 /** Replace what is said of an operator type; its parameters' rules stay. Where nothing is left, it
  * is forgotten.
- * @return QDBG_OK; QDBG_E_INVALID (NULL, a type that is empty or no UTF-8, a field); QDBG_E_NOMEM;
- * QDBG_E_LIMIT */
+ * @return QDBG_OK; QDBG_E_INVALID (NULL, a type that is empty or no UTF-8, a field: which);
+ * QDBG_E_NOMEM; QDBG_E_LIMIT */
 QDBG_API qdbg_status qdbg_rules_set_op(qdbg_rules *rules, const char *op_type,
                                        const qdbg_op_rule *rule);
 
@@ -266,8 +266,8 @@ QDBG_API qdbg_status qdbg_rules_get_param(const qdbg_rules *rules, const char *o
                                           const char *param, qdbg_param_rule *rule);
 
 /** Replace what is said of a parameter. One of which nothing is said is forgotten.
- * @return QDBG_OK; QDBG_E_INVALID (NULL, a name that is empty or no UTF-8, a field); QDBG_E_NOMEM;
- * QDBG_E_LIMIT */
+ * @return QDBG_OK; QDBG_E_INVALID (NULL, a name that is empty or no UTF-8, a field: which);
+ * QDBG_E_NOMEM; QDBG_E_LIMIT */
 QDBG_API qdbg_status qdbg_rules_set_param(qdbg_rules *rules, const char *op_type, const char *param,
                                           const qdbg_param_rule *rule);
 

@@ -154,21 +154,37 @@ static bool same_said(const qdbg_op_rule *a, const qdbg_op_rule *b)
            (!a->has_range || (a->min == b->min && a->max == b->max));
 }
 
-bool qdbg__op_entry_is_bare(const qdbg__op_entry *op)
+static bool says_nothing(const qdbg_op_rule *said)
 {
-    qdbg_op_rule nothing = QDBG_OP_RULE_INIT;
-    nothing.sharing = op->said.sharing;
-    return same_said(&op->said, &nothing) && op->params.n == 0 && !op->computes.said;
+    const qdbg_op_rule nothing = QDBG_OP_RULE_INIT;
+    return same_said(said, &nothing);
+}
+
+bool qdbg__op_says_nothing(const qdbg__op_entry *op)
+{
+    return says_nothing(&op->said) && op->params.n == 0 && !op->computes.said;
+}
+
+void qdbg__rules_sift(qdbg_rules *r, bool (*is_lost)(qdbg__op_entry *op))
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < r->n_ops; i++)
+        if (is_lost(&r->ops[i]))
+            drop_op(r->ctx, &r->ops[i]);
+        else
+            r->ops[kept++] = r->ops[i];
+    r->n_ops = kept;
+    qdbg__names_drop(r->ctx, &r->op_names);
 }
 
 /* Forget an entry where nothing is said of the operator any more. */
 static void tidy_op(qdbg_rules *r, qdbg__op_entry *op)
 {
     size_t i = (size_t)(op - r->ops);
-    if (op->said.sharing != QDBG_SHARE_UNSET || !qdbg__op_entry_is_bare(op))
+    if (!qdbg__op_says_nothing(op))
         return;
-    qdbg__names_drop(r->ctx, &r->op_names);
     drop_op(r->ctx, op);
+    qdbg__names_drop(r->ctx, &r->op_names);
     r->n_ops--;
     memmove(&r->ops[i], &r->ops[i + 1], (r->n_ops - i) * sizeof *r->ops);
 }
@@ -391,8 +407,7 @@ qdbg_status qdbg_rules_set_op(qdbg_rules *rules, const char *op_type, const qdbg
     if (qdbg__op_rule_fault(rule))
         return qdbg__fail(rules->ctx, QDBG_E_INVALID, "operator rule of '%s': bad field '%s'",
                           op_type, qdbg__op_rule_fault(rule));
-    const qdbg_op_rule nothing = QDBG_OP_RULE_INIT;
-    if (same_said(rule, &nothing) && !qdbg__rules_find_op(rules, op_type))
+    if (says_nothing(rule) && !qdbg__rules_find_op(rules, op_type))
         return QDBG_OK;
     qdbg__op_entry *op = qdbg__rules_op(rules, op_type);
     if (!op)
@@ -406,21 +421,14 @@ qdbg_status qdbg_rules_set_op(qdbg_rules *rules, const char *op_type, const qdbg
     return QDBG_OK;
 }
 
-/* What is said of a parameter, or NULL. */
-static const qdbg__param_entry *find_said(const qdbg_rules *rules, const char *op_type,
-                                          const char *param)
-{
-    const qdbg__op_entry *op = op_type ? qdbg__rules_find_op(rules, op_type) : NULL;
-    const qdbg__param_entries *entries = op_type ? (op ? &op->params : NULL) : &rules->params;
-    return entries ? qdbg__rules_find_param(entries, param) : NULL;
-}
-
 qdbg_status qdbg_rules_get_param(const qdbg_rules *rules, const char *op_type, const char *param,
                                  qdbg_param_rule *rule)
 {
     if (!rules || !param || !rule || rule->struct_size != sizeof *rule)
         return QDBG_E_INVALID;
-    const qdbg__param_entry *entry = find_said(rules, op_type, param);
+    const qdbg__op_entry *op = op_type ? qdbg__rules_find_op(rules, op_type) : NULL;
+    const qdbg__param_entries *entries = op_type ? (op ? &op->params : NULL) : &rules->params;
+    const qdbg__param_entry *entry = entries ? qdbg__rules_find_param(entries, param) : NULL;
     *rule = (qdbg_param_rule)QDBG_PARAM_RULE_INIT;
     if (entry) {
         rule->quantized = entry->quantized;
@@ -432,8 +440,8 @@ qdbg_status qdbg_rules_get_param(const qdbg_rules *rules, const char *op_type, c
 static void forget_param(qdbg_ctx *ctx, qdbg__param_entries *p, qdbg__param_entry *entry)
 {
     size_t i = (size_t)(entry - p->at);
-    qdbg__names_drop(ctx, &p->names);
     qdbg__strfree(ctx, entry->name);
+    qdbg__names_drop(ctx, &p->names);
     p->n--;
     memmove(&p->at[i], &p->at[i + 1], (p->n - i) * sizeof *p->at);
 }
@@ -446,15 +454,16 @@ qdbg_status qdbg_rules_set_param(qdbg_rules *rules, const char *op_type, const c
     qdbg__clear_error(rules->ctx);
     if (!name_good(param) || (op_type && !name_good(op_type)) || !rule)
         return qdbg__fail(rules->ctx, QDBG_E_INVALID, "parameter rule: %s",
-                          !rule              ? "rule is NULL"
-                          : name_good(param) ? "op_type is empty or no UTF-8"
-                                             : "param is NULL, empty or no UTF-8");
+                          !rule               ? "rule is NULL"
+                          : !name_good(param) ? "param is NULL, empty or no UTF-8"
+                                              : "op_type is empty or no UTF-8");
     if (qdbg__param_rule_fault(rule))
         return qdbg__fail(rules->ctx, QDBG_E_INVALID, "parameter rule of '%s': bad field '%s'",
                           param, qdbg__param_rule_fault(rule));
-    const bool says_nothing =
-        rule->quantized == QDBG_RULE_UNSET && rule->symmetric == QDBG_RULE_UNSET;
-    if (says_nothing && !find_said(rules, op_type, param))
+    qdbg_param_rule said = QDBG_PARAM_RULE_INIT;
+    bool nothing = rule->quantized == QDBG_RULE_UNSET && rule->symmetric == QDBG_RULE_UNSET;
+    qdbg_rules_get_param(rules, op_type, param, &said);
+    if (nothing && said.quantized == QDBG_RULE_UNSET && said.symmetric == QDBG_RULE_UNSET)
         return QDBG_OK;
     size_t n_ops = rules->n_ops;
     qdbg__op_entry *op = op_type ? qdbg__rules_op(rules, op_type) : NULL;
@@ -470,7 +479,7 @@ qdbg_status qdbg_rules_set_param(qdbg_rules *rules, const char *op_type, const c
         return rules->ctx->error_status;
     entry->quantized = rule->quantized;
     entry->symmetric = rule->symmetric;
-    if (says_nothing)
+    if (nothing)
         forget_param(rules->ctx, op ? &op->params : &rules->params, entry);
     if (op)
         tidy_op(rules, op);

@@ -55,6 +55,9 @@ typedef struct qdbg__computes {
 typedef struct qdbg__op_entry {
     char *type;
     qdbg_op_rule said;
+    int32_t
+        lone_end; /* QDBG__END_: the one end of the range that a file gives, kept for its sake */
+    double lone;
     qdbg__param_entries params;
     qdbg__computes computes;
 } qdbg__op_entry;
@@ -92,8 +95,10 @@ qdbg__param_entry *qdbg__rules_param(qdbg_ctx *ctx, qdbg__param_entries *entries
 /* Replace the names of passes. */
 qdbg_status qdbg__rules_set_passes(qdbg_rules *rules, const char *const *names, size_t n);
 
-/* Nothing is said of it, sharing aside. */
-bool qdbg__op_entry_is_bare(const qdbg__op_entry *op);
+bool qdbg__op_says_nothing(const qdbg__op_entry *op);
+
+/* Forget the operator types that `is_lost`, which may change them, tells of. */
+void qdbg__rules_sift(qdbg_rules *rules, bool (*is_lost)(qdbg__op_entry *op));
 
 /* The first bad field of a rule, or NULL. */
 const char *qdbg__rule_defaults_fault(const qdbg_rule_defaults *defaults);

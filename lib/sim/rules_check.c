@@ -79,6 +79,20 @@ const char *qdbg__param_rule_fault(const qdbg_param_rule *r)
 
 /* ---- rules and a graph ---- */
 
+#define MOST_WARNINGS 20
+
+typedef struct warner {
+    const qdbg_rules *rules;
+    const qdbg_graph *graph;
+    unsigned told;
+} warner;
+
+/* A file may speak of ever so much that matches nothing. */
+static bool goes_on(const warner *w)
+{
+    return w->told < MOST_WARNINGS;
+}
+
 static bool has_type(const qdbg_graph *g, const char *type)
 {
     for (size_t i = 0; i < g->n_nodes; i++)
@@ -99,11 +113,16 @@ static bool is_foreign(const char *type)
     return false;
 }
 
-static void warn_of_type(const qdbg_graph *g, const char *type, const char *section)
+static bool is_unknown(const warner *w, const char *type)
 {
-    if (!qdbg__op_find(type) && !is_foreign(type) && !has_type(g, type))
-        qdbg__log(g->ctx, QDBG_LOG_WARNING,
-                  "rules: %s: no operator of the library or the graph is a '%s'", section, type);
+    return !qdbg__op_find(type) && !is_foreign(type) && !has_type(w->graph, type);
+}
+
+static void warn_of_type(warner *w, const char *type, const char *section)
+{
+    qdbg__log(w->graph->ctx, QDBG_LOG_WARNING,
+              "rules: %s: no operator of the library or the graph is a '%s'", section, type);
+    w->told++;
 }
 
 /* What AIMET calls parameters; the last two have no quantizer in any case. */
@@ -116,9 +135,10 @@ static bool is_role(const char *name)
     return false;
 }
 
-static void warn_of_params(const qdbg_graph *g, const qdbg__param_entries *params, const char *type)
+static void warn_of_params(warner *w, const qdbg__param_entries *params, const char *type)
 {
-    for (size_t i = 0; i < params->n; i++) {
+    const qdbg_graph *g = w->graph;
+    for (size_t i = 0; i < params->n && goes_on(w); i++) {
         const char *name = params->at[i].name;
         uint32_t value = qdbg_graph_find_value(g, name);
         if (is_role(name) || (value != QDBG_NONE && g->values[value].is_param))
@@ -127,6 +147,7 @@ static void warn_of_params(const qdbg_graph *g, const qdbg__param_entries *param
                   "rules: %s%s%sparams: '%s' is neither \"weight\" nor \"bias\" nor a parameter of "
                   "the graph",
                   type ? "op_type." : "", type ? type : "", type ? "." : "", name);
+        w->told++;
     }
 }
 
@@ -143,15 +164,26 @@ static bool is_new(const qdbg_rules *r, size_t group, size_t position)
     return true;
 }
 
+static void warn_of_groups(warner *w)
+{
+    for (size_t i = 0; i < w->rules->n_groups; i++)
+        for (size_t k = 0; k < w->rules->groups[i].n && goes_on(w); k++) {
+            const char *type = w->rules->groups[i].ops[k];
+            if (is_unknown(w, type) && is_new(w->rules, i, k))
+                warn_of_type(w, type, "supergroups");
+        }
+}
+
 void qdbg__rules_warn(const qdbg_rules *r, const qdbg_graph *g)
 {
-    warn_of_params(g, &r->params, NULL);
-    for (size_t i = 0; i < r->n_ops; i++) {
-        warn_of_type(g, r->ops[i].type, "op_type");
-        warn_of_params(g, &r->ops[i].params, r->ops[i].type);
+    warner w = {r, g, 0};
+    warn_of_params(&w, &r->params, NULL);
+    for (size_t i = 0; i < r->n_ops && goes_on(&w); i++) {
+        if (is_unknown(&w, r->ops[i].type))
+            warn_of_type(&w, r->ops[i].type, "op_type");
+        warn_of_params(&w, &r->ops[i].params, r->ops[i].type);
     }
-    for (size_t i = 0; i < r->n_groups; i++)
-        for (size_t k = 0; k < r->groups[i].n; k++)
-            if (is_new(r, i, k))
-                warn_of_type(g, r->groups[i].ops[k], "supergroups");
+    warn_of_groups(&w);
+    if (!goes_on(&w))
+        qdbg__log(g->ctx, QDBG_LOG_WARNING, "rules: maybe more that matches nothing");
 }

@@ -311,8 +311,7 @@ static qdbg_status read_pass(qdbg_rules *r, const where *at, const json_t *value
     const char ***next = to;
     if (!json_is_string(value))
         return fail_at(r, at, "wants the name of a pass");
-    /* What AIMET calls MatmulAdd, placement does whatever the rules say. */
-    if (strcmp(json_string_value(value), "MatmulAdd") != 0)
+    if (strcmp(json_string_value(value), "MatmulAdd") != 0) /* what placement does in any case */
         qdbg__log(r->ctx, QDBG_LOG_WARNING,
                   "configuration: supergroup_pass_list: '%s' is kept, but not applied: the values "
                   "that it fuses have quantizers",

@@ -12,7 +12,6 @@ typedef struct writer {
     qdbg__text text;
     size_t depth;
     bool first; /* of its object or array */
-    bool lossy; /* what AIMET does not take is left out */
 } writer;
 
 static void write_string(writer *w, const char *s)
@@ -90,24 +89,9 @@ static void write_bits(writer *w, const char *key, const qdbg__bits *bits)
     close(w, "}");
 }
 
-/* What AIMET takes. */
-static bool bits_good(const qdbg__bits *b)
+static void write_computes(writer *w, const qdbg__computes *computes)
 {
-    return b->bits == 32 || b->bits == 16 || (!b->is_float && (b->bits == 8 || b->bits == 4));
-}
-
-static bool computes_good(const qdbg__computes *c, bool wants_param)
-{
-    for (size_t i = 0; i < c->n; i++)
-        if (!bits_good(&c->at[i].activation) ||
-            ((wants_param || c->at[i].param.bits) && !bits_good(&c->at[i].param)))
-            return false;
-    return c->n > 0 || !c->said;
-}
-
-static void write_computes(writer *w, const qdbg__computes *computes, bool wants_param)
-{
-    if (!computes->said || (w->lossy && !computes_good(computes, wants_param)))
+    if (!computes->said)
         return;
     open_member(w, "supported_kernels", "[");
     for (size_t i = 0; i < computes->n; i++) {
@@ -151,7 +135,7 @@ static void write_defaults(writer *w, const qdbg_rules *r)
         write_key(w, "hw_version");
         write_string(w, r->hw_version);
     }
-    write_computes(w, &r->computes, true);
+    write_computes(w, &r->computes);
     close(w, "}");
 }
 
@@ -164,7 +148,7 @@ static void write_op(writer *w, const qdbg__op_entry *op)
     write_answer(w, "per_channel_quantization", op->said.per_channel);
     if (op->params.n > 0)
         write_params(w, &op->params);
-    write_computes(w, &op->computes, false);
+    write_computes(w, &op->computes);
     if (op->said.has_range) {
         open_member(w, "encoding_constraints", "{");
         write_key(w, "min");
@@ -202,58 +186,102 @@ static void write_groups(writer *w, const qdbg_rules *r)
 
 /* ---- our own section ---- */
 
-static bool kernels_good(const qdbg_rules *r)
+static bool bits_good(const qdbg__bits *b)
 {
-    bool good = computes_good(&r->computes, true);
-    for (size_t i = 0; i < r->n_ops && good; i++)
-        good = computes_good(&r->ops[i].computes, false);
-    return good;
+    return b->bits == 32 || b->bits == 16 || (!b->is_float && (b->bits == 8 || b->bits == 4));
 }
 
-/* Something is said that only our own section can say. */
-static bool has_own(const qdbg_rules *r)
+static bool computes_good(const qdbg__computes *c, bool wants_param)
 {
-    bool any = r->defaults.rounding != QDBG_ROUND_NEAREST_EVEN ||
-               r->defaults.activation_signed != QDBG_RULE_UNSET ||
-               r->defaults.weight_signed != QDBG_RULE_UNSET;
-    for (size_t i = 0; i < r->n_ops && !any; i++)
-        any = r->ops[i].said.sharing != QDBG_SHARE_UNSET;
-    return any;
+    for (size_t i = 0; i < c->n; i++)
+        if (!bits_good(&c->at[i].activation) ||
+            ((wants_param || c->at[i].param.bits) && !bits_good(&c->at[i].param)))
+            return false;
+    return c->n > 0 || !c->said;
 }
 
-/* Tell each thing that AIMET's format has no word for, or that AIMET refuses. @return their number
- */
+/* Is there anything for our own section? */
+static bool says_more(const qdbg_rules *r)
+{
+    const qdbg_rule_defaults *d = &r->defaults;
+    bool more = d->rounding != QDBG_ROUND_NEAREST_EVEN || d->activation_signed || d->weight_signed;
+    for (size_t i = 0; i < r->n_ops && !more; i++)
+        more = r->ops[i].said.sharing != QDBG_SHARE_UNSET;
+    return more;
+}
+
+/* Tell each thing that the format has no word for, or that AIMET refuses. @return their number */
 static size_t each_extra(const qdbg_rules *r, void (*tell)(void *user, const char *what),
                          void *user)
 {
-    char sharing[QDBG__NAME_SIZE];
-    size_t n = 0;
+    const qdbg_rule_defaults *d = &r->defaults;
+    char what[QDBG__NAME_SIZE];
     const struct {
         bool is_said;
         const char *what;
     } defaults[] = {
-        {r->defaults.rounding != QDBG_ROUND_NEAREST_EVEN, "a rounding"},
-        {r->defaults.activation_signed != QDBG_RULE_UNSET, "the sign of activations"},
-        {r->defaults.weight_signed != QDBG_RULE_UNSET, "the sign of weights"},
-        {r->defaults.output_quantized == QDBG_RULE_NO, "that outputs are not quantized by default"},
-        {r->defaults.model_input == QDBG_RULE_NO, "that graph inputs are not quantized"},
-        {r->defaults.model_output == QDBG_RULE_NO, "that graph outputs are not quantized"},
-        {!kernels_good(r), "such supported_kernels"},
+        {d->output_quantized == QDBG_RULE_NO, "that outputs are not quantized by default"},
+        {d->model_input == QDBG_RULE_NO, "that graph inputs are not quantized"},
+        {d->model_output == QDBG_RULE_NO, "that graph outputs are not quantized"},
+        {!computes_good(&r->computes, true), "such supported_kernels"},
+        {d->rounding != QDBG_ROUND_NEAREST_EVEN, "a rounding"},
+        {d->activation_signed != QDBG_RULE_UNSET, "the sign of activations"},
+        {d->weight_signed != QDBG_RULE_UNSET, "the sign of weights"},
     };
+    size_t n = 0;
     for (size_t i = 0; i < sizeof defaults / sizeof *defaults; i++) {
         if (defaults[i].is_said && tell)
             tell(user, defaults[i].what);
         n += defaults[i].is_said;
     }
-    for (size_t i = 0; i < r->n_ops; i++) {
-        if (r->ops[i].said.sharing == QDBG_SHARE_UNSET)
+    for (size_t i = 0; i < 2 * r->n_ops; i++) {
+        const qdbg__op_entry *op = &r->ops[i / 2];
+        bool sharing = i % 2 == 0;
+        if (sharing ? op->said.sharing == QDBG_SHARE_UNSET : computes_good(&op->computes, false))
             continue;
-        snprintf(sharing, sizeof sharing, "how %s shares encodings", r->ops[i].type);
+        snprintf(what, sizeof what,
+                 sharing ? "how %s shares encodings" : "such supported_kernels of %s", op->type);
         if (tell)
-            tell(user, sharing);
+            tell(user, what);
         n++;
     }
     return n;
+}
+
+static void lose_no(int32_t *answer)
+{
+    if (*answer == QDBG_RULE_NO)
+        *answer = QDBG_RULE_UNSET;
+}
+
+static void lose_computes(qdbg__computes *c, bool wants_param)
+{
+    if (computes_good(c, wants_param))
+        return;
+    c->n = 0;
+    c->said = false;
+}
+
+/* An operator of which nothing else was said is forgotten. */
+static bool lose_op(qdbg__op_entry *op)
+{
+    if (op->said.sharing == QDBG_SHARE_UNSET && computes_good(&op->computes, false))
+        return false;
+    op->said.sharing = QDBG_SHARE_UNSET;
+    lose_computes(&op->computes, false);
+    return qdbg__op_says_nothing(op);
+}
+
+/* Say no more than AIMET reads. */
+static void lose_extras(qdbg_rules *r)
+{
+    lose_no(&r->defaults.output_quantized);
+    lose_no(&r->defaults.model_input);
+    lose_no(&r->defaults.model_output);
+    lose_computes(&r->computes, true);
+    r->defaults.rounding = QDBG_ROUND_NEAREST_EVEN;
+    r->defaults.activation_signed = r->defaults.weight_signed = QDBG_RULE_UNSET;
+    qdbg__rules_sift(r, lose_op);
 }
 
 static void add_to_list(void *user, const char *what)
@@ -306,12 +334,6 @@ static void write_own(writer *w, const qdbg_rules *r)
 
 /* ---- the whole ---- */
 
-/* An operator of which nothing but its sharing is said is nothing without it. */
-static bool is_lost(const qdbg__op_entry *op, bool lossy)
-{
-    return lossy && op->said.sharing != QDBG_SHARE_UNSET && qdbg__op_entry_is_bare(op);
-}
-
 static void write_all(writer *w, const qdbg_rules *r)
 {
     open(w, "{");
@@ -319,8 +341,7 @@ static void write_all(writer *w, const qdbg_rules *r)
     write_params(w, &r->params);
     open_member(w, "op_type", "{");
     for (size_t i = 0; i < r->n_ops; i++)
-        if (!is_lost(&r->ops[i], w->lossy))
-            write_op(w, &r->ops[i]);
+        write_op(w, &r->ops[i]);
     close(w, "}");
     if (r->passes.n > 0)
         write_names(w, "supergroup_pass_list", &r->passes);
@@ -331,19 +352,10 @@ static void write_all(writer *w, const qdbg_rules *r)
     open_member(w, "model_output", "{");
     write_answer(w, "is_output_quantized", r->defaults.model_output);
     close(w, "}");
-    if (!w->lossy && has_own(r))
+    if (says_more(r))
         write_own(w, r);
     close(w, "}");
     qdbg__text_add(&w->text, "\n");
-}
-
-/* What is not said is "no" all the same. */
-static void forget_refused(qdbg_rule_defaults *d)
-{
-    int32_t *const answers[] = {&d->output_quantized, &d->model_input, &d->model_output};
-    for (size_t i = 0; i < sizeof answers / sizeof *answers; i++)
-        if (*answers[i] == QDBG_RULE_NO)
-            *answers[i] = QDBG_RULE_UNSET;
 }
 
 static qdbg_status hand_over(qdbg_ctx *ctx, const qdbg__text *made, char *text, size_t size,
@@ -358,6 +370,17 @@ static qdbg_status hand_over(qdbg_ctx *ctx, const qdbg__text *made, char *text, 
     memcpy(text, made->data, made->size);
     text[made->size] = 0;
     return QDBG_OK;
+}
+
+static qdbg_status write_text(const qdbg_rules *r, char *text, size_t size, size_t *length)
+{
+    writer w = {.text = qdbg__text_make(r->ctx)};
+    write_all(&w, r);
+    qdbg_status status = w.text.status;
+    if (status == QDBG_OK)
+        status = hand_over(r->ctx, &w.text, text, size, length);
+    qdbg__text_drop(&w.text);
+    return status;
 }
 
 qdbg_status qdbg_rules_write(const qdbg_rules *r, uint32_t flags, char *text, size_t size,
@@ -376,16 +399,16 @@ qdbg_status qdbg_rules_write(const qdbg_rules *r, uint32_t flags, char *text, si
                           flags);
     if (flags == QDBG_RULES_AIMET && each_extra(r, NULL, NULL) > 0)
         return refuse_extras(r);
-    writer w = {.text = qdbg__text_make(r->ctx), .lossy = flags == lossy};
-    qdbg_rules said = *r; /* borrowed but for the defaults */
-    if (w.lossy)
-        forget_refused(&said.defaults);
-    write_all(&w, &said);
-    qdbg_status status = w.text.status;
-    if (status == QDBG_OK)
-        status = hand_over(r->ctx, &w.text, text, size, length);
-    if (status == QDBG_OK && flags == lossy && size > 0)
+    if (flags != lossy)
+        return write_text(r, text, size, length);
+    qdbg_rules *rest = NULL;
+    qdbg_status status = qdbg_rules_copy(r, &rest);
+    if (status != QDBG_OK)
+        return status;
+    lose_extras(rest);
+    status = write_text(rest, text, size, length);
+    qdbg_rules_destroy(rest);
+    if (status == QDBG_OK && size > 0)
         each_extra(r, warn_of_loss, r->ctx);
-    qdbg__text_drop(&w.text);
     return status;
 }

@@ -8,9 +8,8 @@ static const char json[] =
     "{\"defaults\": {\"hw_version\": \"V1\", \"supported_kernels\": [{\"param\": {\"bitwidth\": 8,"
     " \"dtype\": \"int\"}}]}, \"params\": {\"bias\": {\"is_quantized\": \"False\"}},"
     " \"op_type\": {\"Conv\": {\"params\": {\"weight\": {\"is_symmetric\": \"True\"}},"
-    " \"supported_kernels\": [], \"encoding_constraints\": {\"min\": 0}}},"
-    " \"supergroup_pass_list\": [\"MatmulAdd\", \"Other\"],"
-    " \"supergroups\": [{\"op_list\": [\"Conv\", \"Relu\"]}],"
+    " \"supported_kernels\": []}}, \"supergroup_pass_list\": [\"A\", \"B\"], \"supergroups\": "
+    "[{\"op_list\": [\"Conv\", \"Relu\"]}],"
     " \"qdebug\": {\"op_type\": {\"Max\": {\"sharing\": \"all\"}}}}";
 
 static void drop_rules(world *w)
@@ -119,7 +118,7 @@ static qdbg_status say_much(world *w)
         char name[16];
         snprintf(name, sizeof name, "n%d", i);
         uint32_t before = qdbg_rules_op_count(much);
-        param.quantized = 1 + i % 2;
+        param.quantized = i % 3;
         status = qdbg_rules_set_param(much, name, "weight", &param);
         if (status == QDBG_OK)
             status = qdbg_rules_set_param(much, "n0", name, &param);
