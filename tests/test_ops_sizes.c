@@ -16,16 +16,6 @@
 #include "../lib/graph/ops/ops.h"
 #include "conformance/one_node.h"
 
-static const qdbg__op_table *const tables[] = {
-    &qdbg__ops_arg,    &qdbg__ops_batch_norm, &qdbg__ops_binary,        &qdbg__ops_cast,
-    &qdbg__ops_clip,   &qdbg__ops_concat,     &qdbg__ops_conv,          &qdbg__ops_cumsum,
-    &qdbg__ops_einsum, &qdbg__ops_fill,       &qdbg__ops_gather,        &qdbg__ops_gemm,
-    &qdbg__ops_layout, &qdbg__ops_pad,        &qdbg__ops_normalization, &qdbg__ops_pool,
-    &qdbg__ops_pow,    &qdbg__ops_reduce,     &qdbg__ops_resize,        &qdbg__ops_scatter,
-    &qdbg__ops_slice,  &qdbg__ops_shape_ops,  &qdbg__ops_softmax,       &qdbg__ops_tile,
-    &qdbg__ops_unary,  &qdbg__ops_variadic,   &qdbg__ops_where,
-};
-
 /* A node in words. Inputs are apart by blanks: a type (f float32, d float64, i int64, b bool) and
  * dimensions, each a letter a-h or a digit; "=" begins a constant list of int64, "%" one of
  * float32, their entries apart by commas and numbers or letters; "_" is left out. Attributes are
@@ -391,11 +381,11 @@ static void each_sentence(void (*check)(const sentence *))
 {
     for (size_t i = 0; i < sizeof sentences / sizeof *sentences; i++)
         check(&sentences[i]);
-    for (size_t t = 0; t < sizeof tables / sizeof *tables; t++)
-        for (size_t i = 0; i < tables[t]->n; i++)
+    for (size_t t = 0; t < qdbg__n_op_tables; t++)
+        for (size_t i = 0; i < qdbg__op_tables[t]->n; i++)
             for (uint32_t k = 0; k < GENERAL; k++) {
                 sentence s;
-                if (general_sentence(&tables[t]->ops[i], k, &s))
+                if (general_sentence(&qdbg__op_tables[t]->ops[i], k, &s))
                     check(&s);
             }
 }
@@ -417,9 +407,9 @@ static void large_tensors_do_no_harm(void **state)
 static void every_operator_is_tried(void **state)
 {
     (void)state;
-    for (size_t t = 0; t < sizeof tables / sizeof *tables; t++)
-        for (size_t i = 0; i < tables[t]->n; i++) {
-            const qdbg__op *op = &tables[t]->ops[i];
+    for (size_t t = 0; t < qdbg__n_op_tables; t++)
+        for (size_t i = 0; i < qdbg__op_tables[t]->n; i++) {
+            const qdbg__op *op = &qdbg__op_tables[t]->ops[i];
             sentence s;
             size_t k = 0;
             while (k < sizeof sentences / sizeof *sentences &&

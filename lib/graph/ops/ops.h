@@ -32,4 +32,8 @@ extern const qdbg__op_table qdbg__ops_unary;         /* Relu, Gelu, Exp, Sqrt, I
 extern const qdbg__op_table qdbg__ops_variadic;      /* Sum, Mean, Max, Min */
 extern const qdbg__op_table qdbg__ops_where;         /* Where */
 
+/* All of them. */
+extern const qdbg__op_table *const qdbg__op_tables[];
+extern const size_t qdbg__n_op_tables;
+
 #endif
