@@ -6,7 +6,7 @@
 #include "../kernels/kernels.h"
 
 /* Up to this many values a profile knows each of them. */
-#define QDBG__PROFILE_VALUES 8192
+#define QDBG__PROFILE_VALUES 2048
 
 /* The magnitudes from some bin on. */
 typedef struct qdbg__above {

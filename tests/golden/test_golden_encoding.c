@@ -110,6 +110,7 @@ static void other_grids_than_aimet_on_purpose(void **state)
         {"G1", 8, A, 0, 0, (double)FLT_MIN, 0, 255 * (double)FLT_MIN},
         {"G15", 8, A, 0, 0, (double)FLT_MIN, 0, 255 * (double)FLT_MIN},
         /* zero point 40.5: AIMET rounds it up to 41 (-18.2222 to 9.77778) */
+        {"G4", 8, A, -100, 125, 0.88235294, -99.705882, 125.294118},
         {"G5", 6, A, -18, 10, 0.4444444, -40 * 0.4444444, 23 * 0.4444444},
         /* AIMET finds the range symmetric and leaves a level out: -5 to 5, -3 to 3. Ask for it. */
         {"G8", 3, A, -5, 5, 1.4285714, -5.7142857, 4.2857143},
