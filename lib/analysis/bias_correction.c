@@ -345,12 +345,10 @@ static void mark_reverted(qdbg_bias_correction *b)
 
 static qdbg_status judge(qdbg_bias_correction *b)
 {
-    qdbg_status status = qdbg__guard_score(&b->guard, "bias correction: score", &b->guard.after);
-    if (status != QDBG_OK || b->guard.after >= b->guard.before)
-        return status;
-    b->guard.undone = 1;
-    mark_reverted(b);
-    return qdbg__journal_undo(b->sim->model, &b->journal, 0);
+    qdbg_status status = qdbg__guard_judge(&b->guard, &b->journal, "bias correction: score");
+    if (b->guard.undone)
+        mark_reverted(b);
+    return status;
 }
 
 static qdbg_status run_all(qdbg_bias_correction *b)
@@ -360,7 +358,7 @@ static qdbg_status run_all(qdbg_bias_correction *b)
         status = qdbg__guard_score(&b->guard, "bias correction: score", &b->guard.before);
     if (status == QDBG_OK)
         status = correct_model(b);
-    return status == QDBG_OK && b->guard.sim ? judge(b) : status;
+    return status == QDBG_OK ? judge(b) : status;
 }
 
 static qdbg_status check(qdbg_ctx *ctx, const qdbg_bias_options *o, const qdbg_dataset *data)
@@ -469,9 +467,5 @@ qdbg_status qdbg_bias_correction_get(const qdbg_bias_correction *b, uint32_t ind
 
 int32_t qdbg_bias_correction_guard(const qdbg_bias_correction *b, double *before, double *after)
 {
-    if (before)
-        *before = b ? b->guard.before : 0;
-    if (after)
-        *after = b ? b->guard.after : 0;
-    return b ? b->guard.undone : 0;
+    return qdbg__guard_tell(b ? &b->guard : NULL, before, after);
 }

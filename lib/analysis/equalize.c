@@ -155,6 +155,14 @@ static void mark_reverted(qdbg_equalize *e)
             e->joints.at[i].outcome = QDBG_EQUALIZE_REVERTED;
 }
 
+qdbg_status qdbg__equalize_judge(qdbg_equalize *e, const char *stage)
+{
+    qdbg_status status = qdbg__guard_judge(&e->guard, &e->journal, stage);
+    if (e->guard.undone)
+        mark_reverted(e);
+    return status;
+}
+
 /* Scale with that balance, from what the model is without scaling. */
 static qdbg_status attempt(qdbg_equalize *e, const qdbg_equalize_options *o, double balance)
 {
@@ -184,19 +192,6 @@ static qdbg_status try_all(qdbg_equalize *e, const qdbg_equalize_options *o)
         }
     }
     return status == QDBG_OK ? attempt(e, o, best) : status;
-}
-
-static qdbg_status judge(qdbg_equalize *e)
-{
-    if (!e->guard.sim)
-        return QDBG_OK;
-    qdbg_status status = qdbg__guard_score(&e->guard, "equalize: score", &e->guard.after);
-    if (status != QDBG_OK || e->guard.after >= e->guard.before)
-        return status;
-    e->guard.undone = 1;
-    mark_reverted(e);
-    status = qdbg__journal_undo(e->model, &e->journal, 0);
-    return status == QDBG_OK ? qdbg__guard_calibrate(&e->guard) : status;
 }
 
 /* A beginner's trap: all is well, and nothing has happened. */
@@ -232,7 +227,7 @@ static qdbg_status equalize(qdbg_equalize *e, const qdbg_equalize_options *o)
         status = attempt(e, o, 0);
     else
         status = attempt(e, o, o->balance > 0 ? o->balance : 0.5);
-    return status == QDBG_OK && !advise ? judge(e) : status;
+    return status == QDBG_OK && !advise ? qdbg__equalize_judge(e, "equalize: score") : status;
 }
 
 static qdbg_status check(qdbg_model *m, const qdbg_equalize_options *o, const qdbg__guard *g)
@@ -344,11 +339,7 @@ qdbg_status qdbg_equalize_factors(const qdbg_equalize *e, uint32_t value, float 
 
 int32_t qdbg_equalize_guard(const qdbg_equalize *e, double *before, double *after)
 {
-    if (before)
-        *before = e ? e->guard.before : 0;
-    if (after)
-        *after = e ? e->guard.after : 0;
-    return e ? e->guard.undone : 0;
+    return qdbg__guard_tell(e ? &e->guard : NULL, before, after);
 }
 
 double qdbg_equalize_balance(const qdbg_equalize *e)

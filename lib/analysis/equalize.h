@@ -129,6 +129,9 @@ struct qdbg_equalize {
     bool is_absorption;
 };
 
+/* Let the guard judge what was done to the joints; those that it undid are told as reverted. */
+qdbg_status qdbg__equalize_judge(qdbg_equalize *e, const char *stage);
+
 /* Factors by the ranges of the weights as the model has them now. `balance` 0: RANGES. */
 qdbg_status qdbg__equalize_factors(qdbg__joints *joints, double balance, uint32_t max_sweeps);
 

@@ -269,21 +269,6 @@ static qdbg_status absorb_joint(qdbg_equalize *e, qdbg__joint *x)
     return status;
 }
 
-static qdbg_status judge(qdbg_equalize *e)
-{
-    if (!e->guard.sim)
-        return QDBG_OK;
-    qdbg_status status = qdbg__guard_score(&e->guard, "absorb: score", &e->guard.after);
-    if (status != QDBG_OK || e->guard.after >= e->guard.before)
-        return status;
-    e->guard.undone = 1;
-    for (size_t i = 0; i < e->joints.n; i++)
-        if (e->joints.at[i].outcome == QDBG_EQUALIZE_ABSORBED)
-            e->joints.at[i].outcome = QDBG_EQUALIZE_REVERTED;
-    status = qdbg__journal_undo(e->model, &e->journal, 0);
-    return status == QDBG_OK ? qdbg__guard_calibrate(&e->guard) : status;
-}
-
 static qdbg_status absorb(qdbg_equalize *e, const qdbg_absorb_options *o)
 {
     qdbg__joints *j = &e->joints;
@@ -304,7 +289,7 @@ static qdbg_status absorb(qdbg_equalize *e, const qdbg_absorb_options *o)
         if (status == QDBG_OK && j->at[i].outcome == QDBG_EQUALIZE_DONE)
             status = absorb_joint(e, &j->at[i]);
     }
-    return status == QDBG_OK ? judge(e) : status;
+    return status == QDBG_OK ? qdbg__equalize_judge(e, "absorb: score") : status;
 }
 
 static qdbg_status check(qdbg_model *m, const qdbg_absorb_options *o, const qdbg__guard *g)

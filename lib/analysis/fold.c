@@ -187,17 +187,12 @@ static void mark_reverted(qdbg_fold *f)
             f->sites[i].row.outcome = QDBG_FOLD_REVERTED;
 }
 
-static qdbg_status guard(qdbg_fold *f)
+static qdbg_status judge(qdbg_fold *f)
 {
-    if (!f->guard.sim)
-        return QDBG_OK;
-    qdbg_status status = qdbg__guard_score(&f->guard, "fold: score", &f->guard.after);
-    if (status != QDBG_OK || f->guard.after >= f->guard.before)
-        return status;
-    f->guard.undone = 1;
-    status = qdbg__journal_undo(f->model, &f->journal, 0);
-    mark_reverted(f);
-    return status == QDBG_OK ? qdbg__guard_calibrate(&f->guard) : status;
+    qdbg_status status = qdbg__guard_judge(&f->guard, &f->journal, "fold: score");
+    if (f->guard.undone)
+        mark_reverted(f);
+    return status;
 }
 
 static qdbg_status fold_all(qdbg_fold *f, const qdbg_fold_options *o)
@@ -215,7 +210,7 @@ static qdbg_status fold_all(qdbg_fold *f, const qdbg_fold_options *o)
         status = qdbg__fold_do(f->model, &f->sites[i], threshold, o->flags, &seen, &f->journal);
     }
     looking_free(&l);
-    return status == QDBG_OK ? guard(f) : status;
+    return status == QDBG_OK ? judge(f) : status;
 }
 
 static qdbg_status check(qdbg_model *m, const qdbg_fold_options *o, const qdbg__guard *g)
@@ -318,9 +313,5 @@ qdbg_status qdbg_fold_stats(const qdbg_fold *f, uint32_t index, qdbg_channel_sta
 
 int32_t qdbg_fold_guard(const qdbg_fold *f, double *before, double *after)
 {
-    if (before)
-        *before = f ? f->guard.before : 0;
-    if (after)
-        *after = f ? f->guard.after : 0;
-    return f ? f->guard.undone : 0;
+    return qdbg__guard_tell(f ? &f->guard : NULL, before, after);
 }

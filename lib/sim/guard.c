@@ -42,7 +42,7 @@ qdbg_status qdbg__guard_check(qdbg_model *m, const qdbg__guard *g)
                              : status;
 }
 
-qdbg_status qdbg__guard_calibrate(const qdbg__guard *g)
+static qdbg_status calibrate(const qdbg__guard *g)
 {
     if (!g->sim || !g->calibration)
         return QDBG_OK;
@@ -52,7 +52,7 @@ qdbg_status qdbg__guard_calibrate(const qdbg__guard *g)
 qdbg_status qdbg__guard_score(const qdbg__guard *g, const char *stage, double *score)
 {
     qdbg_sim *sim = g->sim;
-    qdbg_status status = qdbg__guard_calibrate(g);
+    qdbg_status status = calibrate(g);
     if (status != QDBG_OK)
         return status;
     uint8_t *chosen = qdbg__alloc(sim->ctx, sim->n, 1);
@@ -63,4 +63,25 @@ qdbg_status qdbg__guard_score(const qdbg__guard *g, const char *stage, double *s
     status = qdbg__sim_score(sim, chosen, g->dataset, stage, g->metric, 1, score);
     qdbg__free(sim->ctx, chosen, sim->n, 1);
     return status;
+}
+
+qdbg_status qdbg__guard_judge(qdbg__guard *g, qdbg__journal *journal, const char *stage)
+{
+    if (!g->sim)
+        return QDBG_OK;
+    qdbg_status status = qdbg__guard_score(g, stage, &g->after);
+    if (status != QDBG_OK || g->after >= g->before)
+        return status;
+    g->undone = 1;
+    status = qdbg__journal_undo(g->sim->model, journal, 0);
+    return status == QDBG_OK ? calibrate(g) : status;
+}
+
+int32_t qdbg__guard_tell(const qdbg__guard *g, double *before, double *after)
+{
+    if (before)
+        *before = g ? g->before : 0;
+    if (after)
+        *after = g ? g->after : 0;
+    return g ? g->undone : 0;
 }

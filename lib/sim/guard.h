@@ -2,6 +2,7 @@
 #ifndef QDBG_SIM_GUARD_H
 #define QDBG_SIM_GUARD_H
 
+#include "../model/journal.h"
 #include "sim.h"
 
 typedef struct qdbg__guard {
@@ -24,7 +25,10 @@ qdbg_status qdbg__guard_check(qdbg_model *model, const qdbg__guard *guard);
 /* Calibrate anew where there is data for it, and score what is enabled. */
 qdbg_status qdbg__guard_score(const qdbg__guard *guard, const char *stage, double *score);
 
-/* Only the calibration: after a change was undone. */
-qdbg_status qdbg__guard_calibrate(const qdbg__guard *guard);
+/* Where there is a guard: score the change, and undo it where the score fell: `undone` says so. */
+qdbg_status qdbg__guard_judge(qdbg__guard *guard, qdbg__journal *journal, const char *stage);
+
+/* What the public functions tell of a guard. @return `undone`; all is 0 for NULL */
+int32_t qdbg__guard_tell(const qdbg__guard *guard, double *before, double *after);
 
 #endif
